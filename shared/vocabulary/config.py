@@ -1,0 +1,367 @@
+"""`fleet:`, the replicated half of `leeward.yaml`: regions, targets, monitors, routes, policy, keys.
+
+The file seeds it where etcd has none; afterwards etcd wins. Cross-references are checked by
+`problems`, which names the path of every fault it finds, so that one run shows them all.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from fnmatch import fnmatchcase
+from functools import cached_property
+from typing import Annotated, Any, Literal, Self, TypeVar
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
+
+from shared.vocabulary.base import ConfigModel, Id, Permille, PositiveSeconds, Sha256
+from shared.vocabulary.terms import Dialect, Strategy
+
+MAX_TARGETS = 100_000
+MAX_ROUTES = 10_000
+MAX_REGIONS = 200
+
+Item = TypeVar("Item")
+Text = Annotated[str, StringConstraints(min_length=1, max_length=512)]
+Path = Annotated[str, StringConstraints(pattern=r"^/[!-~]*$", max_length=1024)]
+
+
+def _http_url(text: str) -> str:
+    parts = urlsplit(text)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("must be an http:// or https:// URL with a host")
+    if parts.username or parts.password or parts.query or parts.fragment:
+        raise ValueError("must not carry credentials, a query or a fragment")
+    try:
+        parts.port  # noqa: B018  (raises ValueError when out of range)
+    except ValueError as error:
+        raise ValueError(f"has no usable port: {error}") from None
+    return text.rstrip("/")
+
+
+BaseUrl = Annotated[str, StringConstraints(max_length=2048), AfterValidator(_http_url)]
+"""The API base, version prefix included: `https://api.example.com/v1`. No trailing slash."""
+
+
+class Region(ConfigModel):
+    """Where probers, edges and targets stand."""
+
+    id: Id
+    distance_ms: Mapping[Id, Annotated[float, Field(ge=0, le=60_000)]] = Field(default_factory=dict)
+    """Round trip to other regions. Where neither side says, order in the list decides, after all
+    that are known."""
+
+
+class Cost(ConfigModel):
+    """List price in US dollars for a million tokens."""
+
+    input_usd_per_mtok: Annotated[float, Field(ge=0, le=1e6)] = 0.0
+    output_usd_per_mtok: Annotated[float, Field(ge=0, le=1e6)] = 0.0
+
+
+class Target(ConfigModel):
+    """One model endpoint that can be probed and routed to."""
+
+    id: Id
+    provider: Id
+    model: Text
+    """The model's name upstream; the edge writes it into the request."""
+    region: Id
+    url: BaseUrl
+    dialect: Dialect = Dialect.OPENAI
+    credential: Id | None = None
+    """Name of an entry of `node.credentials`; the secret itself never enters the fleet."""
+    capacity_inflight: Annotated[int, Field(ge=1, le=1_000_000)] = 256
+    """Requests it can carry at once. Edges never have more at one target than this."""
+    cost: Cost = Cost()
+    context_length: Annotated[int, Field(ge=1, le=100_000_000)] | None = None
+    capabilities: tuple[Literal["stream", "tools", "prefill", "reasoning", "vision", "embeddings"], ...] = (
+        "stream",
+    )
+
+
+class Monitor(ConfigModel):
+    """How targets are probed, and when a prober calls them down or up."""
+
+    id: Id
+    kind: Literal["http", "tcp", "chat", "embedding"]
+    targets: tuple[Text, ...] = ("*",)
+    """Target ids or shell patterns (`alpha-*`)."""
+    interval_s: PositiveSeconds = 1.0
+    """60 where the kind is `chat` or `embedding` and nothing is said: those probes cost money,"""
+    timeout_s: PositiveSeconds = 0.9
+    """and take their time: 20."""
+    consecutive_down: Annotated[int, Field(ge=1, le=100)] = 2
+    consecutive_up: Annotated[int, Field(ge=1, le=100)] = 3
+    check_regions: tuple[Id, ...] | None = None
+    """Regions whose probers run it; all when absent."""
+    slow_ms: Annotated[float, Field(gt=0, le=3_600_000)] | None = None
+    """Later than this and the outcome is SLOW instead of OK."""
+    cost_ceiling_usd_per_hour: Annotated[float, Field(gt=0, le=1e6)] | None = None
+    """For one prober and one target; probes pause for the rest of the hour when it is reached."""
+
+    method: Literal["GET", "HEAD", "POST"] = "GET"
+    path: Path = "/models"
+    """For `http`, below the target's `url`."""
+    expect_status: tuple[Annotated[int, Field(ge=100, le=599)], ...] = (200,)
+    expect_body: Text | None = None
+    """Text that the body must contain."""
+    prompt: Text = "Reply with the single word: ready"
+    """For `chat`; for `embedding`, the input."""
+    expect_answer: Text | None = None
+    """Text that the answer must contain; any non-empty answer will do when absent."""
+    max_tokens: Annotated[int, Field(ge=1, le=100_000)] = 16
+
+    @model_validator(mode="before")
+    @classmethod
+    def _paced_by_kind(cls, value: Any) -> Any:
+        if isinstance(value, Mapping) and value.get("kind") in ("chat", "embedding"):
+            return {"interval_s": 60.0, "timeout_s": min(20.0, _number(value.get("interval_s"))), **value}
+        return value
+
+
+def _number(value: Any) -> float:
+    """`value` where it can bound a default; whether it is valid is said elsewhere."""
+    return float(value) if isinstance(value, (int, float)) and value > 0 else 60.0
+
+
+class RouteMatch(ConfigModel):
+    """Which requests a route takes."""
+
+    models: tuple[Text, ...] = ()
+    """Exact values of the request's `model`."""
+    paths: tuple[Path, ...] = ()
+    """Path prefixes of plain HTTP requests, for routes whose targets speak `http`."""
+
+
+class RouteTimeouts(ConfigModel):
+    """Deadlines of one request. The client's own remaining budget wins where it is shorter."""
+
+    connect_s: PositiveSeconds = 2.0
+    ttft_s: PositiveSeconds = 20.0
+    """To the first byte of a streamed answer."""
+    ttft_reasoning_s: PositiveSeconds = 300.0
+    first_byte_s: PositiveSeconds | None = None
+    """To the first byte of an answer that is not streamed; `total_s` when absent, for such an answer may
+    rightly take as long as it takes to write it. Shorter, and a silent target can be replaced in time."""
+    idle_s: PositiveSeconds = 60.0
+    """Between two chunks of a stream."""
+    idle_reasoning_s: PositiveSeconds = 300.0
+    total_s: PositiveSeconds = 600.0
+
+
+class RouteTier(ConfigModel):
+    """Targets that serve the route equally well."""
+
+    targets: Annotated[tuple[Id, ...], Field(min_length=1, max_length=MAX_TARGETS)]
+
+
+class Route(ConfigModel):
+    """What a client asks for."""
+
+    id: Id
+    match: RouteMatch
+    tiers: Annotated[tuple[RouteTier, ...], Field(min_length=1, max_length=16)]
+    timeouts: RouteTimeouts = RouteTimeouts()
+    strategy: Strategy = Strategy.WEIGHTED
+    residency: tuple[Id, ...] | None = None
+    """Regions in which its targets may stand; everywhere when absent."""
+    stream_recovery: Literal["terminate"] = "terminate"
+
+
+class Policy(ConfigModel):
+    """How evidence becomes verdicts and verdicts become weights (DESIGN: Health, Deciding)."""
+
+    source_timeout_s: PositiveSeconds = 5.0
+    """A source that is silent for longer is not fresh: its word counts for nothing."""
+    passive_window_s: PositiveSeconds = 10.0
+    passive_min_attempts: Annotated[int, Field(ge=1, le=1_000_000)] = 20
+    passive_down_permille: Permille = 900
+    hold_down_s: PositiveSeconds = 2.0
+    """Least time out after DOWN; doubles with each flap in the last `hold_down_cap_s`."""
+    hold_down_cap_s: PositiveSeconds = 600.0
+    ramp_permille: Annotated[tuple[Permille, ...], Field(min_length=1, max_length=10)] = (100, 300, 1000)
+    ramp_s: PositiveSeconds = 60.0
+    soft_move_permille: Annotated[int, Field(ge=1, le=1000)] = 200
+    """Most of a route's weight that soft evidence may move within `soft_interval_s`."""
+    soft_interval_s: PositiveSeconds = 30.0
+
+
+class ClientKey(ConfigModel):
+    """A key that clients present; only its hash is kept."""
+
+    id: Id
+    sha256: Sha256
+    routes: tuple[Text, ...] = ("*",)
+    """Route ids or shell patterns."""
+
+
+class Fleet(ConfigModel):
+    """Everything that all processes must agree on."""
+
+    regions: Annotated[tuple[Region, ...], Field(min_length=1, max_length=MAX_REGIONS)]
+    targets: Annotated[tuple[Target, ...], Field(min_length=1, max_length=MAX_TARGETS)]
+    monitors: Annotated[tuple[Monitor, ...], Field(max_length=1000)] = ()
+    routes: Annotated[tuple[Route, ...], Field(min_length=1, max_length=MAX_ROUTES)]
+    policy: Policy = Policy()
+    client_keys: Annotated[tuple[ClientKey, ...], Field(max_length=100_000)] = ()
+
+    @cached_property
+    def targets_by_id(self) -> Mapping[str, Target]:
+        """Every target under its id."""
+        return {target.id: target for target in self.targets}
+
+    @cached_property
+    def routes_by_id(self) -> Mapping[str, Route]:
+        """Every route under its id."""
+        return {route.id: route for route in self.routes}
+
+    def monitors_of(self, target: Target, vantage: str) -> tuple[Monitor, ...]:
+        """The monitors that probers in `vantage` run against `target`."""
+        return tuple(
+            monitor
+            for monitor in self.monitors
+            if (monitor.check_regions is None or vantage in monitor.check_regions)
+            and any(fnmatchcase(target.id, pattern) for pattern in monitor.targets)
+        )
+
+    def check_regions_of(self, target: Target) -> frozenset[str]:
+        """The regions configured to watch `target`: the electorate of its quorum."""
+        return frozenset(region.id for region in self.regions if self.monitors_of(target, region.id))
+
+    def by_distance(self, origin: str) -> tuple[str, ...]:
+        """All regions, nearest to `origin` first: itself, then known distances, then list order."""
+        known = {region.id: region.distance_ms for region in self.regions}
+
+        def distance(index: int, region: str) -> tuple[int, float, int]:
+            if region == origin:
+                return (0, 0.0, index)
+            ms = known[origin].get(region, known[region].get(origin))
+            return (2, 0.0, index) if ms is None else (1, ms, index)
+
+        ids = [region.id for region in self.regions]
+        return tuple(sorted(ids, key=lambda region: distance(ids.index(region), region)))
+
+
+class FleetConfig(ConfigModel):
+    """A fleet with the version under which etcd holds it; what travels on `leeward.config.v1`.
+
+    Version 0 is the file's own, before etcd has any.
+    """
+
+    schema_version: Literal[1] = 1
+    config_version: Annotated[int, Field(ge=0)]
+    fleet: Fleet
+
+    @classmethod
+    def from_wire(cls, raw: bytes) -> Self:
+        """As a message: unknown fields, a newer writer's, are ignored at every depth. Raises
+        pydantic.ValidationError."""
+        return cls.model_validate_json(raw, extra="ignore")
+
+
+Problem = tuple[tuple[str | int, ...], str]
+"""Path of the faulty value from the top of the fleet, and what is wrong with it."""
+
+
+def problems(fleet: Fleet) -> list[Problem]:
+    """Every cross-reference, uniqueness and timing fault of `fleet`, in the order of the file."""
+    return list(_problems(fleet))
+
+
+def _problems(fleet: Fleet) -> Iterator[Problem]:
+    regions = {region.id for region in fleet.regions}
+    targets = {target.id for target in fleet.targets}
+    yield from _duplicates("regions", fleet.regions, lambda region: region.id)
+    yield from _duplicates("targets", fleet.targets, lambda target: target.id)
+    yield from _duplicates("monitors", fleet.monitors, lambda monitor: monitor.id)
+    yield from _duplicates("routes", fleet.routes, lambda route: route.id)
+    yield from _duplicates("client_keys", fleet.client_keys, lambda key: key.id)
+    for i, region in enumerate(fleet.regions):
+        for other in region.distance_ms:
+            if other not in regions:
+                yield ("regions", i, "distance_ms", other), f"no region {other!r}"
+    for i, target in enumerate(fleet.targets):
+        if target.region not in regions:
+            yield ("targets", i, "region"), f"no region {target.region!r}"
+    yield from _monitor_problems(fleet, regions, targets)
+    yield from _route_problems(fleet, regions, targets)
+    policy = fleet.policy
+    if policy.hold_down_cap_s < policy.hold_down_s:
+        yield ("policy", "hold_down_cap_s"), "must be at least hold_down_s"
+    if list(policy.ramp_permille) != sorted(set(policy.ramp_permille)) or policy.ramp_permille[-1] != 1000:
+        yield ("policy", "ramp_permille"), "must rise strictly and end at 1000"
+
+
+def _monitor_problems(fleet: Fleet, regions: set[str], targets: set[str]) -> Iterator[Problem]:
+    for i, monitor in enumerate(fleet.monitors):
+        at = ("monitors", i)
+        if monitor.timeout_s > monitor.interval_s:
+            yield (
+                (*at, "timeout_s"),
+                (
+                    f"{monitor.timeout_s:g} s is longer than interval_s {monitor.interval_s:g} s: probes would overlap"
+                ),
+            )
+        for j, pattern in enumerate(monitor.targets):
+            if not any(fnmatchcase(target, pattern) for target in targets):
+                yield (*at, "targets", j), f"no target matches {pattern!r}"
+        for j, region in enumerate(monitor.check_regions or ()):
+            if region not in regions:
+                yield (*at, "check_regions", j), f"no region {region!r}"
+        if monitor.check_regions == ():
+            yield (*at, "check_regions"), "names no region: leave it out to check from all"
+
+
+def _route_problems(fleet: Fleet, regions: set[str], targets: set[str]) -> Iterator[Problem]:
+    taken: dict[tuple[str, str], str] = {}
+    for i, route in enumerate(fleet.routes):
+        at = ("routes", i)
+        seen: set[str] = set()
+        for t, tier in enumerate(route.tiers):
+            for j, target in enumerate(tier.targets):
+                if target not in targets:
+                    yield (*at, "tiers", t, "targets", j), f"no target {target!r}"
+                elif target in seen:
+                    yield (*at, "tiers", t, "targets", j), f"target {target!r} stands twice in this route"
+                seen.add(target)
+        members = [target for target in fleet.targets if target.id in seen]
+        for where, what in (
+            *_match_problems(route, taken, members),
+            *_placing_problems(route, regions, members),
+        ):
+            yield (*at, *where), what
+
+
+def _match_problems(
+    route: Route, taken: dict[tuple[str, str], str], members: list[Target]
+) -> Iterator[Problem]:
+    if not route.match.models and not route.match.paths:
+        yield ("match",), "matches nothing: give models or paths"
+    for field, values in (("models", route.match.models), ("paths", route.match.paths)):
+        for j, value in enumerate(values):
+            owner = taken.setdefault((field, value), route.id)
+            if owner != route.id:
+                yield ("match", field, j), f"{value!r} is already matched by route {owner!r}"
+    dialects = {target.dialect for target in members}
+    if route.match.paths and dialects - {Dialect.HTTP}:
+        yield ("match", "paths"), "routes by path need targets of dialect http"
+    if len(dialects) > 1:
+        yield ("tiers",), f"mixes dialects {', '.join(sorted(dialects))}: translation is not available"
+
+
+def _placing_problems(route: Route, regions: set[str], members: list[Target]) -> Iterator[Problem]:
+    for j, region in enumerate(route.residency or ()):
+        if region not in regions:
+            yield ("residency", j), f"no region {region!r}"
+    if route.residency is not None and not any(target.region in route.residency for target in members):
+        yield ("residency",), "leaves this route no target"
+    for field in ("connect_s", "ttft_s", "first_byte_s"):
+        if (getattr(route.timeouts, field) or 0.0) > route.timeouts.total_s:
+            yield ("timeouts", field), "must not be longer than total_s"
+
+
+def _duplicates(field: str, items: Sequence[Item], key: Callable[[Item], str]) -> Iterator[Problem]:
+    first: dict[str, int] = {}
+    for i, item in enumerate(items):
+        at = first.setdefault(key(item), i)
+        if at != i:
+            yield (field, i, "id"), f"{key(item)!r} is already the id of {field}[{at}]"
