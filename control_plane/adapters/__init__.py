@@ -1,0 +1,1 @@
+"""What a control plane alone touches: its HTTP listener. Kafka, etcd and OTLP are `shared.adapters`."""
