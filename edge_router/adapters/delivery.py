@@ -1,0 +1,253 @@
+"""What the client sees of a request: a target's answer as it comes, or the edge's own in its place.
+
+What of an answer may be handed on is decided in `core.relay`; here it is written to the client, and the request
+ended and counted. Which target is asked, and what follows an attempt that came to nothing, is `exchange`, which
+builds upon this: as a subclass, for a second object would cost every request its making.
+"""
+
+import asyncio
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Final
+
+from edge_router.adapters.lane import Lane
+from edge_router.adapters.tracing import Trace
+from edge_router.adapters.upstream import UpstreamConnection
+from edge_router.core.answers import Refusal, last_event
+from edge_router.core.attempts import Judgement
+from edge_router.core.body import Asked
+from edge_router.core.endpoints import Endpoint
+from edge_router.core.messages import answer_head, refusal_fields
+from edge_router.core.relay import FINISH_S, Events, Relay, Step, Verdict
+from edge_router.core.table import Candidate, RouteEntry
+from edge_router.core.wire import RequestHead, ResponseHead
+from shared.vocabulary.terms import Outcome
+
+if TYPE_CHECKING:
+    from edge_router.adapters.gateway import Gateway
+    from edge_router.adapters.listener import ClientConnection
+
+NEVER: Final = float("inf")
+
+
+class Delivery(ABC):
+    """What was asked, the attempt whose answer is handed on, and how far that has come.
+
+    `deadline` is monotonic: when the sweep should look at this request.
+    """
+
+    # What most requests never change stands here: setting thirty attributes would cost each of them 1 us.
+    attempts = 0
+    chunked = False
+    _connecting: asyncio.Task[None] | None = None
+    _connection: UpstreamConnection | None = None
+    _relay: Relay | None = None
+    _trace: Trace | None = None
+    _failures: tuple[tuple[str, str], ...] = ()
+    """Of each attempt that came to nothing: target and error."""
+    _committed = False
+    """Something of an answer has gone to the client."""
+    _extra = False
+    """It has moved on beyond its free move."""
+
+    # Of the attempt under way, set as it begins:
+    _candidate: Candidate
+    _lane: Lane
+    _attempt_at: float
+    _idle_s: float
+    _trial: bool
+    # and as its answer does:
+    _response: ResponseHead
+    _judgement: Judgement
+    _first_at: float
+
+    def __init__(
+        self,
+        gateway: "Gateway",
+        client: "ClientConnection",
+        head: RequestHead,
+        endpoint: Endpoint,
+        route: RouteEntry,
+        asked: Asked | None,
+        body: bytes,
+        now: float,
+    ) -> None:
+        self._gateway = gateway
+        self._client = client
+        self._head = head
+        self._endpoint = endpoint
+        self._asked = asked
+        self._body = body
+        self._streamed = asked is not None and asked.stream
+        self._calls_for_json = asked is not None and not asked.stream
+        self.route = route
+        self.request_id = gateway.next_id()
+        self.started = now
+        total_s = route.timeouts.total_s
+        if head.timeout_ms is not None:
+            total_s = min(total_s, head.timeout_ms / 1000)
+        self._limit_at = self.deadline = now + total_s
+
+    # ------------------------------------------------------------ a target's answer
+
+    def _whole(self, response: ResponseHead, body: bytes) -> None:
+        """The common case, all of a good answer at once: no relay, one write."""
+        gateway = self._gateway
+        now = gateway.monotonic()
+        connection = self._client.connection_line(delimited=True)
+        if connection or self._failures or response.content_length is None:
+            lines = self._head_lines(response, len(body))
+        else:
+            lines = b"".join(
+                (
+                    response.lines,
+                    self._candidate.stamp,
+                    gateway.first_attempt_line,
+                    self.request_id,
+                    b"\r\n\r\n",
+                )
+            )
+        self._client.send(lines + body)
+        self._lane.won(now, now - self._attempt_at, now - self._attempt_at)
+        if self._trace is not None:
+            self._trace.attempt_ended(200, "")
+        self._close(200, now)
+        self._client.finished()
+
+    def _take(self, step: Step) -> None:
+        content, verdict = step
+        if verdict is Verdict.PASS and self._committed:
+            # The common case of a stream; its idle time is long enough for the sweep's clock.
+            if content:
+                self._client.send_content(content, chunked=self.chunked)
+            idle_at = self._gateway.coarse_now + self._idle_s
+            self.deadline = idle_at if idle_at < self._limit_at else self._limit_at  # noqa: FURB136  (min() is a call)
+            return
+        if verdict is Verdict.HOLD:
+            if not self._streamed:
+                self._wait(self._idle_s)
+            return
+        now = self._gateway.monotonic()
+        if verdict is Verdict.BROKEN and not self._committed and not content:
+            self._broken_before_answer(now)
+            return
+        if not self._committed:
+            self._commit(complete=len(content) if verdict is Verdict.COMPLETE else None, now=now)
+        if verdict is Verdict.COMPLETE:
+            self._client.send_last(content, chunked=self.chunked)
+            self._won(now)
+        elif verdict is Verdict.BROKEN:
+            if content:
+                self._client.send_content(content, chunked=self.chunked)
+            self._break_off(now)
+        else:
+            if content:
+                self._client.send_content(content, chunked=self.chunked)
+            self._wait(FINISH_S if verdict is Verdict.FINISHING else self._idle_s, now)
+
+    @abstractmethod
+    def _broken_before_answer(self, now: float) -> None:
+        """Nothing of this answer has gone out, and nothing will: the request may still move."""
+
+    def _commit(self, *, complete: int | None, now: float) -> None:
+        """The answer begins: from here on, it is this target's."""
+        self._committed = True
+        self._first_at = now
+        response = self._response
+        length = response.content_length if complete is None else complete
+        if self._head.method == b"HEAD" or response.status in (204, 304):
+            length = response.content_length
+        elif length is None or (complete is None and isinstance(self._relay, Events)):
+            length = None
+            self.chunked = not self._head.http_1_0
+        self._client.send(self._head_lines(response, length))
+
+    def _head_lines(self, response: ResponseHead, length: int | None) -> bytes:
+        return answer_head(
+            response,
+            self._candidate.stamp,
+            mode=self._gateway.mode_name,
+            attempts=self.attempts,
+            request_id=self.request_id,
+            length=length,
+            chunked=self.chunked,
+            failures=self._failures,
+            connection=self._client.connection_line(delimited=length is not None or self.chunked),
+        )
+
+    def _won(self, now: float) -> None:
+        """The answer is complete and the client has it."""
+        outcome = self._judgement.outcome
+        if outcome is Outcome.OK:
+            self._lane.won(now, now - self._attempt_at, self._first_at - self._attempt_at)
+        elif outcome is None:
+            self._lane.answered_client_fault(now)
+        else:
+            self._lane.ended(outcome, now, trial=self._trial)
+        if self._trace is not None:
+            self._trace.attempt_ended(self._response.status, self._judgement.error)
+        if self._connection is not None:
+            # The answer was finished without waiting for the target's end.
+            self._connection.abort()
+            self._connection = None
+        self._close(self._response.status, now)
+        self._client.finished()
+
+    def _break_off(self, now: float) -> None:
+        """An answer that has begun cannot be completed: say so in-band, and end without a clean end."""
+        relay = self._relay
+        assert relay is not None
+        problem = relay.problem
+        assert problem is not None
+        self._drop_attempt()
+        self._lane.ended(problem.outcome, now, trial=self._trial)
+        if self._trace is not None:
+            self._trace.attempt_ended(self._response.status, problem.error)
+        self._gateway.figures.broke_off(problem.error)
+        event = b""
+        if isinstance(relay, Events) and not problem.told:
+            event = last_event(
+                self._endpoint.kind, "stream_broken", f"{self._candidate.target.id}: {problem.message}"
+            )
+        self._close(self._response.status, now)
+        self._client.break_off(event, chunked=self.chunked)
+
+    # ------------------------------------------------------------ the edge's own
+
+    def _refuse(self, refusal: Refusal, message: str) -> None:
+        """The edge's own answer, in a target's place."""
+        fields = refusal_fields(
+            refusal,
+            self._failures,
+            decision=str(self.route.version),
+            mode=self._gateway.mode_name,
+            attempts=self.attempts,
+            request_id=self.request_id,
+        )
+        self._close(refusal.status, self._gateway.monotonic(), refusal.code)
+        self._client.refuse(refusal, message, self._endpoint.dialect, fields=fields)
+
+    # ------------------------------------------------------------ details
+
+    def _wait(self, seconds: float, now: float | None = None) -> None:
+        now = self._gateway.monotonic() if now is None else now
+        self.deadline = min(self._limit_at, now + seconds)
+
+    def _drop_attempt(self) -> bool:
+        """Stop what is under way towards the target; whether there was anything."""
+        connecting, self._connecting = self._connecting, None
+        connection, self._connection = self._connection, None
+        if connecting is not None:
+            connecting.cancel()
+        if connection is not None:
+            connection.abort()
+        return connecting is not None or connection is not None
+
+    def _close(self, status: int, now: float, code: str = "") -> None:
+        self.deadline = NEVER
+        gateway = self._gateway
+        gateway.exchanges.discard(self)
+        if self._extra:
+            gateway.extra_active -= 1
+        gateway.figures.answered(self.route.id, status, now - self.started, code)
+        if self._trace is not None:
+            self._trace.ended(status, self.attempts)

@@ -1,0 +1,311 @@
+"""One request: from its last byte to the last byte of its answer, over as many attempts as that takes.
+
+What an attempt is worth and whether the request may move is decided in `core.attempts`, where to go in
+`core.choose`; here it is carried out. What the client gets to see of it is `delivery`. Nothing in either file waits:
+they are called by the client's connection, by the target's, and by the sweep when `deadline` has passed.
+"""
+
+from typing import Final
+
+from edge_router.adapters.delivery import Delivery
+from edge_router.adapters.tracing import Trace
+from edge_router.adapters.upstream import UpstreamConnection
+from edge_router.core.answers import Refusal
+from edge_router.core.attempts import (
+    MAX_ATTEMPTS,
+    REPLAY_BYTES,
+    Course,
+    Judgement,
+    cooling_s,
+    error_token,
+    judge,
+    may_move,
+    within_budget,
+)
+from edge_router.core.choose import Nobody
+from edge_router.core.messages import call_request, plain_request, told
+from edge_router.core.promise import keeps
+from edge_router.core.relay import NOT_JSON, Events, Opaque, Problem, Verdict, Whole
+from edge_router.core.table import Candidate
+from edge_router.core.wire import ResponseHead
+from shared.classify import Classified, Fault, Phase, of_fault
+from shared.vocabulary.terms import Outcome
+
+
+class Exchange(Delivery):
+    """See the module. The sweep calls `timed_out` soon after `deadline`."""
+
+    _paused = False
+    _resort = False
+    """The attempt under way is at a cooling target: there is no other after it."""
+    _retried = False
+    """A stale connection has been replaced."""
+    _spent = False
+    """The body was too large to be kept and has been sent."""
+
+    # ------------------------------------------------------------ called by the client's connection
+
+    def begin(self) -> None:
+        """Choose and send."""
+        now = self.started
+        gateway = self._gateway
+        gateway.exchanges.add(self)
+        if gateway.tracing:
+            self._trace = Trace(gateway, self._head, self._endpoint, self.route, self._asked)
+        try:
+            candidate = gateway.chooser.first(self.route, now)
+        except Nobody as nobody:
+            self._nobody(nobody)
+        else:
+            self._attempt(candidate, now)
+
+    def abandon(self) -> None:
+        """The client is gone: stop the target's work."""
+        now = self._gateway.monotonic()
+        if self._drop_attempt():
+            self._lane.ended(None, now, trial=self._trial)
+        if self._trace is not None:
+            self._trace.attempt_ended(None, "client_gone")
+        self._close(_CLIENT_GONE, now)
+
+    def pause(self) -> None:
+        """The client reads slower than the target writes."""
+        self._paused = True
+        if self._connection is not None:
+            self._connection.pause()
+
+    def resume(self) -> None:
+        """The client has caught up."""
+        self._paused = False
+        if self._connection is not None:
+            self._connection.resume()
+            self._wait(self._idle_s)
+
+    # ------------------------------------------------------------ called by the sweep
+
+    def timed_out(self, now: float) -> None:
+        """`deadline` has passed."""
+        if self._paused and now < self._limit_at:
+            self.deadline = self._limit_at  # the client is what is slow; its own deadline runs
+            return
+        self._drop_attempt()
+        self._lost(Fault.TIMEOUT, None, now)
+
+    # ------------------------------------------------------------ called by the gateway
+
+    def stop(self) -> None:
+        """The edge is going away and cannot wait: end the answer, in-band where it has begun."""
+        self._limit_at = 0.0
+        self._drop_attempt()
+        self._lost(Fault.OWN, None, self._gateway.monotonic())
+
+    # ------------------------------------------------------------ attempts
+
+    def _attempt(self, candidate: Candidate, now: float) -> None:
+        gateway = self._gateway
+        lane = gateway.lane(candidate.target)
+        self._candidate = candidate
+        self._lane = lane
+        timeouts = self.route.timeouts
+        self._idle_s = timeouts.idle_reasoning_s if candidate.target.reasoning else timeouts.idle_s
+        self.attempts += 1
+        self._attempt_at = now
+        self._sent_any = False
+        # Where all are cooling one is asked, as a last resort, but not one after the other: a storm of 429
+        # must not become a storm of attempts.
+        self._resort = now < lane.cool_until
+        self._trial = lane.begin(now)
+        if self._trace is not None:
+            self._trace.attempt(candidate, self.attempts)
+        connection = lane.pool.take()
+        if connection is None:
+            self._connect(now)
+        else:
+            self._send(connection, now)
+
+    def _connect(self, now: float) -> None:
+        self._phase = Phase.CONNECT
+        self.deadline = min(self._limit_at, now + self.route.timeouts.connect_s)
+        self._connecting = self._lane.pool.connect(self)
+
+    def connected(self, connection: UpstreamConnection) -> None:
+        """The connection asked for is open."""
+        self._connecting = None
+        self._send(connection, self._gateway.monotonic())
+
+    def unconnected(self, fault: Fault, code: int | None) -> None:
+        """None could be opened."""
+        self._connecting = None
+        self._lost(fault, code, self._gateway.monotonic())
+
+    def _send(self, connection: UpstreamConnection, now: float) -> None:
+        self._connection = connection
+        self._phase = Phase.ANSWER
+        self._sent_any = True
+        if self._streamed:
+            timeouts = self.route.timeouts
+            reasoning = self._candidate.target.reasoning
+            first_s = timeouts.ttft_reasoning_s if reasoning else timeouts.ttft_s
+            self.deadline = min(self._limit_at, now + max(first_s, self._lane.ttft_floor_s))
+        else:
+            self.deadline = min(self._limit_at, now + self.route.timeouts.first_byte_s)
+        connection.send(self._request(), self, bodyless=self._head.method == b"HEAD")
+        if len(self._body) > REPLAY_BYTES:
+            self._body = b""  # too large to be kept: its one attempt is under way
+            self._spent = True
+
+    def _request(self) -> list[bytes | memoryview]:
+        head, asked, lane = self._head, self._asked, self._lane
+        trace = head.trace if self._trace is None else self._trace.lines
+        if asked is None:
+            prefix = lane.prefix(head.method, head.path + head.query)
+            return plain_request(
+                prefix, head, trace, self.request_id, self._body, self._client.forwarded(head)
+            )
+        prefix = lane.prefix(b"POST", self._endpoint.suffix + head.query)
+        return call_request(prefix, head, trace, self.request_id, self._body, asked, lane.entry.model_json)
+
+    # ------------------------------------------------------------ called by the target's connection
+
+    def answered(self, head: ResponseHead, body: bytes, done: bool) -> None:
+        """The head of an answer."""
+        self._response = head
+        if done:
+            self._connection = None
+            if self._calls_for_json and head.good_json and keeps(self._endpoint.kind, body):
+                self._whole(head, body)
+                return
+        judgement = judge(head, self._endpoint, streamed=self._streamed, credential=self._lane.authenticated)
+        self._judgement = judgement
+        if judgement.course is not Course.PASS:
+            self._unwelcome(judgement, head, body, done)
+            return
+        self._phase = Phase.BODY
+        if judgement.outcome is Outcome.OK and self._asked is not None:
+            if self._streamed:
+                self._relay = Events(self._endpoint.kind, choices=self._asked.choices)
+            else:
+                self._relay = Whole(self._endpoint.kind)
+        else:
+            self._relay = Opaque()
+        self._take(self._relay.feed(body, done))
+
+    def more(self, body: bytes, done: bool) -> None:
+        """More of its body."""
+        if done:
+            self._connection = None
+        assert self._relay is not None
+        self._take(self._relay.feed(body, done))
+
+    def lost(self, fault: Fault, code: int | None) -> None:
+        """The target's connection is gone, the answer is not complete."""
+        connection, self._connection = self._connection, None
+        now = self._gateway.monotonic()
+        stale = connection is not None and connection.used and not connection.heard
+        again = may_move(self._head, self._endpoint, sent=True, bound=False) and not (
+            self._retried or self._spent
+        )
+        if stale and again:
+            # Kept alive too long: the target closed it as we wrote. Not its failure, and nothing has moved.
+            self._retried = True
+            self._connect(now)
+            return
+        self._lost(fault, code, now)
+
+    # ------------------------------------------------------------ moving on
+
+    def _unwelcome(self, judgement: Judgement, head: ResponseHead, body: bytes, done: bool) -> None:
+        """An answer that another target should replace."""
+        now = self._gateway.monotonic()
+        if judgement.outcome is Outcome.THROTTLED:
+            self._lane.cool(cooling_s(head, body, self._gateway.clock.now()), now)
+        self._failures += ((self._candidate.target.id, judgement.error),)
+        lone = judgement.outcome is Outcome.FAILED and judgement.course is Course.MOVE
+        other = self._other(now, lone=lone)
+        if judgement.course is Course.MOVE and not isinstance(other, Candidate):
+            self._failures = self._failures[:-1]
+            self._phase = Phase.BODY
+            self._relay = Opaque()
+            self._take(self._relay.feed(body, done))
+            return
+        self._drop_attempt()
+        self._end_attempt(judgement.outcome, judgement.error, now, status=head.status)
+        self._go(other, now)
+
+    def _broken_before_answer(self, now: float) -> None:
+        assert self._relay is not None
+        problem = self._relay.problem or NOT_JSON
+        self._drop_attempt()
+        self._fail(problem.outcome, problem.error, now)
+
+    def _lost(self, fault: Fault, code: int | None, now: float) -> None:
+        """The attempt has come to nothing, or its answer to a stop."""
+        classified = of_fault(self._phase, fault, code=code) or Classified(Outcome.FAILED)
+        error = error_token(self._phase, fault)
+        if self._relay is not None:
+            problem = Problem(classified.outcome, error, classified.detail)
+            step = self._relay.cut(problem)
+            if step.verdict is Verdict.COMPLETE or self._committed:
+                self._take(step)
+                return
+        self._fail(None if fault is Fault.OWN else classified.outcome, error, now)
+
+    def _fail(self, outcome: Outcome | None, error: str, now: float) -> None:
+        """The attempt brought nothing that a client could see."""
+        self._failures += ((self._candidate.target.id, error),)
+        self._end_attempt(outcome, error, now, status=None)
+        self._go(self._other(now, lone=outcome is Outcome.FAILED), now)
+
+    def _end_attempt(self, outcome: Outcome | None, error: str, now: float, *, status: int | None) -> None:
+        self._relay = None
+        self._lane.ended(outcome, now, trial=self._trial)
+        if self._sent_any:
+            self._lane.possibly_billed += 1
+        if self._trace is not None:
+            self._trace.attempt_ended(status, error)
+
+    def _other(self, now: float, *, lone: bool) -> Candidate | Nobody | None:
+        """Another target, if this request may have one; None when it may not move. `lone` failures (a 5xx, a
+        reset) may be accidents: where there is no other target, the same one is asked once more."""
+        if self.attempts >= MAX_ATTEMPTS or now >= self._limit_at or self._resort or self._spent:
+            return None
+        bound = self._asked is not None and self._asked.bound
+        if not may_move(self._head, self._endpoint, sent=self._sent_any, bound=bound):
+            return None
+        gateway = self._gateway
+        moves = self.attempts - 1
+        if not within_budget(moves=moves, extra_active=gateway.extra_active, active=len(gateway.exchanges)):
+            gateway.figures.budget_spent += 1
+            return None
+        try:
+            tried = [target for target, _ in self._failures]
+            last = self.attempts == MAX_ATTEMPTS - 1
+            return gateway.chooser.another(self.route, tried, now, last=last)
+        except Nobody as nobody:
+            return self._candidate if lone and moves == 0 and self._lane.admission.demerits <= 1 else nobody
+
+    def _go(self, other: Candidate | Nobody | None, now: float) -> None:
+        if isinstance(other, Candidate):
+            if self.attempts >= 2 and not self._extra:
+                self._extra = True
+                self._gateway.extra_active += 1
+            self._gateway.figures.moved(self.route.id)
+            self._attempt(other, now)
+        elif isinstance(other, Nobody) and other.full:
+            self._nobody(other)
+        elif now >= self._limit_at or self._failures[-1][1].endswith("timeout"):
+            self._refuse(Refusal.TIMEOUT, f"no target answered in time ({told(self._failures)})")
+        else:
+            self._refuse(Refusal.UPSTREAM, f"no target could answer ({told(self._failures)})")
+
+    def _nobody(self, nobody: Nobody) -> None:
+        if nobody.shed:
+            self._refuse(Refusal.SHED, "this share of the traffic is turned away until there is capacity")
+        elif nobody.full:
+            self._refuse(Refusal.FULL, "every target of this route is at its capacity")
+        else:
+            self._refuse(Refusal.NO_TARGET, "this route has no target at the moment")
+
+
+_CLIENT_GONE: Final = 499
+"""As nginx counts a request whose client went away."""

@@ -1,0 +1,225 @@
+"""The data plane as one object: listener, lanes to the targets, table in force, figures.
+
+one loop, one thread    nothing here needs a lock; a table is taken by one assignment, requests under way
+                        keep the one they began with
+time                    deadlines are numbers on connections and exchanges, looked at by one sweep every
+                        50 ms: a timer each would cost more than the rest of a request's bookkeeping
+"""
+
+import asyncio
+import random
+import ssl
+from collections.abc import Iterable, Mapping
+from functools import cached_property
+from typing import Final
+
+from prometheus_client import CollectorRegistry
+
+from edge_router.adapters.exchange import Exchange
+from edge_router.adapters.figures import EdgeCollector, Figures
+from edge_router.adapters.lane import Lane
+from edge_router.adapters.listener import ClientConnection
+from edge_router.adapters.upstream import Pool
+from edge_router.core.choose import Chooser
+from edge_router.core.limits import Limits
+from edge_router.core.table import Origin, ResolvedCredential, RouteTable, TargetEntry
+from edge_router.core.wire import Memo, RequestHead, ResponseHead, parse_request_head, parse_response_head
+from shared.clock import Clock
+from shared.supervise import Supervisor
+from shared.telemetry import NoTelemetry, Telemetry
+from shared.vocabulary.health import PassiveWindow
+from shared.vocabulary.terms import EdgeMode
+
+SWEEP_S: Final = 0.05
+SLOW_SWEEP: Final = 10
+"""Every so many sweeps, what has deadlines of many seconds: clients, idle connections."""
+BACKLOG: Final = 4096
+
+
+class Gateway:
+    """Serves by `table` until drained. `mode` is set by whoever follows the control plane."""
+
+    def __init__(
+        self,
+        *,
+        edge_id: str,
+        region: str,
+        table: RouteTable,
+        credentials: Mapping[str, ResolvedCredential],
+        clock: Clock,
+        rng: random.Random,
+        telemetry: Telemetry,
+        supervisor: Supervisor,
+        registry: CollectorRegistry,
+        limits: Limits | None = None,
+    ) -> None:
+        self.edge_id = edge_id
+        self.region = region
+        self.table = table
+        self.clock = clock
+        self.monotonic = clock.monotonic
+        self.telemetry = telemetry
+        self.tracing = not isinstance(telemetry, NoTelemetry)
+        self.limits = limits or Limits()
+        self.figures = Figures()
+        self.clients: set[ClientConnection] = set()
+        self.exchanges: set[Exchange] = set()
+        self.extra_active = 0
+        self.reserved_bytes = 0
+        self.draining = False
+        self.coarse_now = clock.monotonic()
+        """At the last sweep: exact enough for deadlines of seconds."""
+        self.request_heads: Memo[RequestHead] = Memo(parse_request_head)
+        self.chooser = Chooser(self.lane, rng.random, offset=rng.random())
+        self._response_heads: Memo[ResponseHead] = Memo(parse_response_head)
+        self._credentials = credentials
+        self._supervisor = supervisor
+        self._lanes: dict[str, Lane] = {}
+        self._pools: dict[Origin, Pool] = {}
+        self._server: asyncio.Server | None = None
+        self._closed = False
+        self._id_prefix = f"{rng.getrandbits(48):012x}-".encode()
+        self._ids = 0
+        self.mode = EdgeMode.STALE
+        registry.register(EdgeCollector(self))
+
+    # ------------------------------------------------------------ life
+
+    async def start(self, host: str, port: int) -> tuple[str, int]:
+        """Listen; returns the bound address. Raises OSError."""
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(
+            lambda: ClientConnection(self), host, port, backlog=BACKLOG, reuse_address=True
+        )
+        self._supervisor.start("edge-sweep", self._sweep)
+        bound = self._server.sockets[0].getsockname()
+        return str(bound[0]), int(bound[1])
+
+    async def drain(self, timeout_s: float) -> None:
+        """Stop accepting, let requests finish for `timeout_s`, then end the rest in-band and close all."""
+        self.draining = True
+        if self._server is not None:
+            self._server.close()
+        for client in tuple(self.clients):
+            client.hang_up()
+        until = self.monotonic() + timeout_s
+        while self.clients and self.monotonic() < until:  # noqa: ASYNC110  (once in a process's life)
+            await asyncio.sleep(0.02)
+        for exchange in tuple(self.exchanges):
+            exchange.stop()
+        await asyncio.sleep(0)
+        for client in tuple(self.clients):
+            client.abort()
+        for pool in self._pools.values():
+            pool.close()
+        self._closed = True
+        while self.clients or self.upstream_connections:
+            if self.monotonic() > until + 1.0:
+                break
+            await asyncio.sleep(0.01)
+
+    def swap(self, table: RouteTable) -> None:
+        """Serve by `table` from the next request on."""
+        self.table = table
+        self.chooser.keep(table.routes)
+
+    # ------------------------------------------------------------ what others ask
+
+    @property
+    def mode(self) -> EdgeMode:
+        """How old the last word from the control plane is."""
+        return self._mode
+
+    @mode.setter
+    def mode(self, mode: EdgeMode) -> None:
+        self._mode = mode
+        self.mode_name = mode.value.encode()
+        self.first_attempt_line = (
+            b"x-leeward-mode: %b\r\nx-leeward-attempts: 1\r\nx-leeward-request-id: " % self.mode_name
+        )
+
+    def passive(self, window_s: float) -> tuple[PassiveWindow, ...]:
+        """What was seen of each target in the last `window_s` (at most 10), of those with anything to tell."""
+        now = self.monotonic()
+        windows = (lane.passive(now, window_s) for lane in self._lanes.values())
+        return tuple(window for window in windows if window is not None)
+
+    def lanes(self) -> Iterable[Lane]:
+        """All that have been used."""
+        return tuple(self._lanes.values())
+
+    @property
+    def upstream_connections(self) -> int:
+        """Open connections to targets."""
+        return sum(len(pool.open) for pool in self._pools.values())
+
+    # ------------------------------------------------------------ for requests
+
+    def lane(self, target: TargetEntry) -> Lane:
+        """The lane to `target`, opened at its first use."""
+        lane = self._lanes.get(target.id)
+        if lane is None:
+            lane = self._lanes[target.id] = Lane(target, self._pool(target.origin), self._credentials)
+        elif lane.entry is not target:
+            if lane.entry != target:
+                lane.bind(target, self._pool(target.origin), self._credentials)
+            lane.entry = target
+        return lane
+
+    def next_id(self) -> bytes:
+        """A request's id: unique for this process, and across them by its random beginning."""
+        self._ids += 1
+        return b"%b%x" % (self._id_prefix, self._ids)
+
+    def _pool(self, origin: Origin) -> Pool:
+        pool = self._pools.get(origin)
+        if pool is None:
+            pool = self._pools[origin] = Pool(
+                origin,
+                heads=self._response_heads,
+                supervisor=self._supervisor,
+                now=self.coarse_now,
+                tls=lambda: self._tls,
+            )
+        return pool
+
+    @cached_property
+    def _tls(self) -> ssl.SSLContext:
+        return ssl.create_default_context()
+
+    # ------------------------------------------------------------ sweep
+
+    async def _sweep(self) -> None:
+        turn = 0
+        while not self._closed:
+            await asyncio.sleep(SWEEP_S)
+            now = self.coarse_now = self.monotonic()
+            for exchange in tuple(self.exchanges):
+                if now >= exchange.deadline:
+                    exchange.timed_out(now)
+            turn += 1
+            if turn % SLOW_SWEEP == 0:
+                self._slow_sweep(now)
+
+    def _slow_sweep(self, now: float) -> None:
+        for client in tuple(self.clients):
+            if now >= client.deadline:
+                client.timed_out()
+        for origin, pool in tuple(self._pools.items()):
+            pool.sweep(now)
+            if not pool.open and origin not in self._origins:
+                del self._pools[origin]
+        for lane in self._lanes.values():
+            lane.refresh(now)
+        if len(self._lanes) > len(self.table.targets):
+            gone = [
+                name
+                for name, lane in self._lanes.items()
+                if name not in self.table.targets and not lane.inflight
+            ]
+            for name in gone:
+                del self._lanes[name]
+
+    @property
+    def _origins(self) -> set[Origin]:
+        return {lane.entry.origin for lane in self._lanes.values()}

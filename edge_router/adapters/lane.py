@@ -1,0 +1,193 @@
+"""What this edge holds of one target at the moment: its connections, its standing, and what came of its attempts.
+
+A lane outlives tables: the next decision finds the target as this edge knows it.
+"""
+
+from collections.abc import Mapping
+from typing import Final
+
+from edge_router.adapters.upstream import Pool
+from edge_router.core.admission import CLEAN, Admission, Event, State, admits, after_outcome, step
+from edge_router.core.choose import PeakEwma, Readiness
+from edge_router.core.table import ResolvedCredential, TargetEntry
+from edge_router.core.window import SLOT_S, SLOTS, Window
+from shared.log import get_logger
+from shared.vocabulary.health import PassiveWindow
+from shared.vocabulary.terms import Outcome
+
+log = get_logger(__name__)
+
+WINDOW_S: Final = SLOT_S * (SLOTS - 1)
+
+
+class Lane:
+    """Mutable; one per target. Times are monotonic seconds."""
+
+    __slots__ = (
+        "_clean",
+        "_prefixes",
+        "admission",
+        "answers",
+        "authenticated",
+        "capacity",
+        "cool_until",
+        "credential_line",
+        "entry",
+        "ewma",
+        "inflight",
+        "pool",
+        "possibly_billed",
+        "totals",
+        "ttft_floor_s",
+        "window",
+    )
+
+    def __init__(self, entry: TargetEntry, pool: Pool, credentials: Mapping[str, ResolvedCredential]) -> None:
+        self.inflight = 0
+        self.admission: Admission = CLEAN
+        self.cool_until = 0.0
+        self.ewma = PeakEwma()
+        self.window = Window()
+        self.answers = 0
+        """Attempts that came to OK; the others stand in `totals`."""
+        self.totals: dict[Outcome, int] = {}
+        self.possibly_billed = 0
+        self.ttft_floor_s = 0.0
+        """Twice its own p99: no first byte is called late before that."""
+        self._clean = True
+        self.bind(entry, pool, credentials)
+
+    def bind(self, entry: TargetEntry, pool: Pool, credentials: Mapping[str, ResolvedCredential]) -> None:
+        """Take the target as the table now has it."""
+        self.entry = entry
+        self.pool = pool
+        self.capacity = entry.capacity_inflight
+        self._prefixes: dict[bytes, bytes] = {}
+        self.credential_line = b""
+        credential = credentials.get(entry.credential) if entry.credential else None
+        if credential is not None and entry.origin in credential.origins:
+            self.credential_line = b"%b: %b\r\n" % (credential.header, credential.value)
+        elif entry.credential:
+            log.warning("target goes without its credential", target=entry.id, bound=credential is not None)
+        self.authenticated = bool(self.credential_line)
+
+    def prefix(self, method: bytes, path: bytes) -> bytes:
+        """The beginning of a request: request line, host, credential, via."""
+        key = method + path
+        prefix = self._prefixes.get(key)
+        if prefix is None:
+            prefix = b"%b %b%b HTTP/1.1\r\nhost: %b\r\nvia: 1.1 leeward\r\n%b" % (
+                method,
+                self.entry.base_path,
+                path,
+                self.entry.host,
+                self.credential_line,
+            )
+            if len(self._prefixes) < _MAX_PREFIXES:
+                self._prefixes[key] = prefix
+        return prefix
+
+    # ------------------------------------------------------------ standing
+
+    def readiness(self, now: float) -> Readiness:
+        """Whether a request can be sent now."""
+        if self.inflight >= self.capacity:
+            return Readiness.FULL
+        if self._clean:
+            return Readiness.READY
+        if now < self.cool_until:
+            return Readiness.COOLING
+        return Readiness.READY if admits(self.admission, now) else Readiness.DOUBTFUL
+
+    def due(self, now: float) -> float:
+        """When it is expected back."""
+        until = self.admission.until if self.admission.state is State.EJECTED else now
+        return max(until, self.cool_until)
+
+    @property
+    def cost(self) -> float:
+        """Expected wait, for the strategy `latency`."""
+        return self.ewma.value * (self.inflight + 1)
+
+    def cool(self, seconds: float, now: float) -> None:
+        """Spare it for a while: it said that it is at its limit."""
+        self.cool_until = max(self.cool_until, now + seconds)
+        self._clean = False
+
+    # ------------------------------------------------------------ attempts
+
+    def begin(self, now: float) -> bool:
+        """A request is about to be sent; returns whether it is a trial."""
+        self.inflight += 1
+        if self._clean or self.admission.state is State.ADMITTING or not admits(self.admission, now):
+            return False
+        self._stand(step(self.admission, Event.TRIAL, now), now)
+        return True
+
+    def won(self, now: float, latency_s: float, ttft_s: float) -> None:
+        """An attempt brought a complete answer."""
+        self.inflight -= 1
+        self.answers += 1
+        if ttft_s == latency_s:
+            self.window.add_answer(latency_s * 1000.0, now)
+        else:
+            self.window.add_stream(latency_s * 1000.0, ttft_s * 1000.0, now)
+        self.ewma.add(ttft_s * 1000.0, now)
+        if not self._clean:
+            self._stand(after_outcome(self.admission, Outcome.OK, now), now)
+
+    def ended(self, outcome: Outcome | None, now: float, *, trial: bool) -> None:
+        """An attempt ended otherwise. None: it says nothing about the target."""
+        self.inflight -= 1
+        if outcome is not None:
+            self.totals[outcome] = self.totals.get(outcome, 0) + 1
+            self.window.add(outcome, now)
+            self._stand(after_outcome(self.admission, outcome, now), now)
+        elif trial:
+            self._stand(step(self.admission, Event.DROPPED, now), now)
+
+    def answered_client_fault(self, now: float) -> None:
+        """An attempt brought an answer that blames the client: the target did its work."""
+        self.inflight -= 1
+        if not self._clean:
+            self._stand(step(self.admission, Event.GOOD, now), now)
+
+    def refresh(self, now: float) -> None:
+        """What is derived from the window, now and then."""
+        reading = self.window.read(now, WINDOW_S)
+        self.ttft_floor_s = 2.0 * reading.ttft_ms_p99 / 1000.0
+
+    def passive(self, now: float, window_s: float) -> PassiveWindow | None:
+        """What was seen of it in the last `window_s`; None when there is nothing to tell."""
+        reading = self.window.read(now, window_s)
+        cooling_s = max(0.0, self.cool_until - now)
+        admitting = self.admission.state is State.ADMITTING
+        if not reading.counts and not self.inflight and admitting and not cooling_s:
+            return None
+        return PassiveWindow(
+            target=self.entry.id,
+            window_s=window_s,
+            counts=reading.counts,
+            latency_ms_p50=reading.latency_ms_p50,
+            latency_ms_p99=reading.latency_ms_p99,
+            ttft_ms_p50=reading.ttft_ms_p50,
+            ttft_ms_p99=reading.ttft_ms_p99,
+            inflight=self.inflight,
+            admission=self.admission.state.value,
+            cooling_s=cooling_s,
+        )
+
+    def _stand(self, admission: Admission, now: float) -> None:
+        if admission.state is not self.admission.state:
+            log.info(
+                "admission",
+                target=self.entry.id,
+                state=admission.state.value,
+                was=self.admission.state.value,
+                bench_s=round(max(0.0, admission.until - now), 3),
+            )
+        self.admission = admission
+        self._clean = admission is CLEAN and now >= self.cool_until
+
+
+_MAX_PREFIXES: Final = 64

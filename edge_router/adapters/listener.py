@@ -1,0 +1,419 @@
+"""One client's connection: requests come in one after the other, are let in or turned away, and get their answers.
+
+Requests are served one at a time; what a client sends ahead is kept, up to a limit, and served in order.
+Every state has a deadline, kept by the sweep. After a request that cannot be trusted (malformed, too large, too
+slow) the connection ends: what follows on it could be read in two ways.
+"""
+
+import asyncio
+from enum import Enum
+from typing import TYPE_CHECKING, cast
+
+from edge_router.adapters.delivery import NEVER
+from edge_router.adapters.exchange import Exchange
+from edge_router.core.answers import Refusal, refusal_of, refuse
+from edge_router.core.chunked import Chunked
+from edge_router.core.endpoints import Kind
+from edge_router.core.reception import (
+    MAX_BODY_BYTES,
+    Admitted,
+    Turned,
+    admit,
+    dialect_of,
+    route_of,
+    too_large,
+)
+from edge_router.core.wire import (
+    END_OF_HEAD,
+    MAX_HEAD_BYTES,
+    Malformed,
+    RequestHead,
+    head_too_large,
+    prefix_fault,
+)
+from shared.vocabulary.terms import Dialect
+
+if TYPE_CHECKING:
+    from edge_router.adapters.gateway import Gateway
+
+
+class _State(Enum):
+    HEAD = "waiting for a request, or reading its head"
+    BODY = "reading its body"
+    BUSY = "serving it"
+    CLOSING = "answered for the last time"
+
+
+class ClientConnection(asyncio.Protocol):
+    """See the module. `deadline` is monotonic."""
+
+    __slots__ = (
+        "_admitted",
+        "_buffer",
+        "_chunked",
+        "_exchange",
+        "_gateway",
+        "_got",
+        "_head",
+        "_keep",
+        "_left",
+        "_pieces",
+        "_reading",
+        "_reserved",
+        "_since",
+        "_state",
+        "_transport",
+        "_write_paused",
+        "deadline",
+    )
+
+    def __init__(self, gateway: "Gateway") -> None:
+        self._gateway = gateway
+        self._transport: asyncio.Transport
+        self._state = _State.HEAD
+        self._buffer = b""
+        self._exchange: Exchange | None = None
+        self._keep = True
+        self._reading = self._write_paused = False
+        self._pieces: list[bytes] = []
+        self._chunked: Chunked | None = None
+        self._left = self._got = self._reserved = 0
+        self._since = 0.0
+        self.deadline = NEVER
+
+    # ------------------------------------------------------------ asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is one in all but name
+        gateway = self._gateway
+        self.deadline = gateway.coarse_now + gateway.limits.head_s
+        gateway.clients.add(self)
+        if len(gateway.clients) > gateway.limits.connections:
+            self._turn_away(Refusal.OVERLOADED, "too many connections", Dialect.OPENAI)
+
+    def data_received(self, data: bytes) -> None:
+        state = self._state
+        if state is _State.HEAD and not self._write_paused:
+            self._read(data)
+        elif state is _State.BODY:
+            self._read_body(data)
+        elif state is not _State.CLOSING:
+            self._buffer += data
+            if len(self._buffer) > self._gateway.limits.ahead_bytes:
+                self._transport.pause_reading()
+
+    def eof_received(self) -> bool:
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        gateway = self._gateway
+        gateway.clients.discard(self)
+        gateway.reserved_bytes -= self._reserved
+        self._reserved = 0
+        self._state = _State.CLOSING
+        exchange, self._exchange = self._exchange, None
+        if exchange is not None:
+            exchange.abandon()
+
+    def pause_writing(self) -> None:
+        self._write_paused = True
+        self.deadline = self._gateway.coarse_now + self._gateway.limits.write_stall_s
+        if self._exchange is not None:
+            self._exchange.pause()
+
+    def resume_writing(self) -> None:
+        self._write_paused = False
+        if self._exchange is not None:
+            self.deadline = NEVER
+            self._exchange.resume()
+        elif self._state is _State.HEAD:
+            self._next()
+
+    # ------------------------------------------------------------ called by the exchange
+
+    def send(self, data: bytes) -> None:
+        """Write the head of an answer, or all of it."""
+        self._transport.write(data)
+
+    def send_content(self, content: bytes, *, chunked: bool) -> None:
+        """Write a part of its content, which is not empty."""
+        self._transport.write(b"%x\r\n%b\r\n" % (len(content), content) if chunked else content)
+
+    def send_last(self, content: bytes, *, chunked: bool) -> None:
+        """Write the last part, if any, and the end."""
+        if chunked:
+            self._transport.write(
+                b"%x\r\n%b\r\n0\r\n\r\n" % (len(content), content) if content else b"0\r\n\r\n"
+            )
+        elif content:
+            self._transport.write(content)
+
+    def finished(self) -> None:
+        """The answer is complete."""
+        self._exchange = None
+        self._release()
+        if not self._keep or self._gateway.draining:
+            self._state = _State.CLOSING
+            self.deadline = self._gateway.coarse_now + self._gateway.limits.write_stall_s
+            self._transport.close()
+            return
+        self._state = _State.HEAD
+        if not self._reading:
+            self._next()
+
+    def break_off(self, event: bytes, *, chunked: bool) -> None:
+        """The answer cannot be completed: end it so that nobody takes it for whole."""
+        self._exchange = None
+        self._release()
+        self._state = _State.CLOSING
+        self.deadline = self._gateway.coarse_now + self._gateway.limits.linger_s
+        if event:
+            self.send_content(event, chunked=chunked)
+        head = self._head
+        if head.http_1_0:
+            self._transport.abort()  # a plain end of the connection is how HTTP/1.0 says: complete
+        else:
+            self._transport.close()
+
+    def refuse(self, refusal: Refusal, message: str, dialect: Dialect, *, fields: bytes) -> None:
+        """Answer in a target's place; the request has been read, so the connection lives on."""
+        keep = self._keep and not self._gateway.draining
+        head_only = self._head.method == b"HEAD"
+        self.send(refuse(refusal, message, dialect, fields=fields, close=not keep, head_only=head_only))
+        self.finished()
+
+    def connection_line(self, *, delimited: bool) -> bytes:
+        """The Connection field of an answer; one that is not delimited ends with the connection."""
+        if self._keep and delimited and not self._gateway.draining:
+            return b""
+        self._keep = False
+        return b"connection: close\r\n"
+
+    def forwarded(self, head: RequestHead) -> bytes:
+        """Who asks, for plain routes. Model providers are not told where clients are."""
+        peer = self._transport.get_extra_info("peername")
+        host = peer[0].encode() if peer else b"unknown"
+        return b"x-forwarded-for: %b\r\nx-forwarded-proto: http\r\nx-forwarded-host: %b\r\n" % (
+            host,
+            head.host,
+        )
+
+    # ------------------------------------------------------------ called by the gateway
+
+    def timed_out(self) -> None:
+        """`deadline` has passed."""
+        if self._state is _State.HEAD and not self._buffer and not self._write_paused:
+            self._state = _State.CLOSING
+            self._transport.close()
+        elif self._state in (_State.HEAD, _State.BODY) and not self._write_paused:
+            self._turn_away(Refusal.TOO_SLOW, "the request did not arrive in time", self._dialect)
+        else:
+            self.abort()
+
+    def hang_up(self) -> None:
+        """The edge is going away: close when idle. A request under way is answered first."""
+        if self._state is _State.HEAD and not self._buffer:
+            self._state = _State.CLOSING
+            self._transport.close()
+
+    def abort(self) -> None:
+        """Close at once; a request under way is abandoned."""
+        self._state = _State.CLOSING
+        self._transport.abort()
+        exchange, self._exchange = self._exchange, None
+        if exchange is not None:
+            exchange.abandon()
+
+    # ------------------------------------------------------------ reading
+
+    def _next(self) -> None:
+        """Wait for the next request, or take the one that is already here."""
+        self.deadline = self._gateway.coarse_now + self._gateway.limits.idle_s
+        if self._buffer:
+            data, self._buffer = self._buffer, b""
+            self._transport.resume_reading()
+            self._read(data)
+
+    def _read(self, data: bytes) -> None:
+        if self._buffer:
+            data, self._buffer = self._buffer + data, b""
+        self._reading = True
+        try:
+            while data:
+                data = self._request(data)
+        except Malformed as error:
+            self._turn_away(refusal_of(error.status), str(error), Dialect.OPENAI)
+        except Turned as turned:
+            self._turn_away(turned.refusal, turned.message, turned.dialect, turned.fields)
+        finally:
+            self._reading = False
+
+    def _request(self, data: bytes) -> bytes:
+        """Read one request off `data`; what is left when it has been served already. Raises Malformed, Turned."""
+        end = data.find(END_OF_HEAD) + 4
+        if end < 4:
+            self._partial_head(data)
+            return b""
+        if end > MAX_HEAD_BYTES:
+            raise head_too_large()
+        gateway = self._gateway
+        head = self._head = gateway.request_heads.read(data[:end])
+        self._keep = head.keep_alive
+        length = head.content_length
+        rest = data[end:]
+        size = len(rest)
+        if length is None or size < length:
+            self._begin_body(head, admit(gateway.table, head), rest)
+            return b""
+        try:
+            admitted = admit(gateway.table, head)
+            if size > length:
+                self._buffer = rest[length:]
+                rest = rest[:length]
+            self._serve(head, admitted, rest)
+        except Turned as turned:
+            # All of it is here, so the connection can go on behind it.
+            self._answer_turned(head, turned)
+        if self._state is _State.HEAD and not self._write_paused:
+            data, self._buffer = self._buffer, b""
+            if not data:
+                self.deadline = gateway.coarse_now + gateway.limits.idle_s
+            return data
+        return b""
+
+    def _partial_head(self, data: bytes) -> None:
+        if data.startswith(b"\r\n"):
+            data = data[2:]  # RFC 9112, section 2.2: an empty line before a request is forgiven, once
+        if len(data) > MAX_HEAD_BYTES:
+            raise head_too_large()
+        if prefix_fault(data, 0):
+            raise Malformed("the head is malformed")
+        if data and self.deadline > self._gateway.coarse_now + self._gateway.limits.head_s:
+            self.deadline = self._gateway.coarse_now + self._gateway.limits.head_s
+        self._buffer = data
+
+    def _begin_body(self, head: RequestHead, admitted: Admitted, rest: bytes) -> None:
+        self._state = _State.BODY
+        self._admitted = admitted
+        self._got = 0
+        self._since = self._gateway.coarse_now
+        self._chunked = Chunked() if head.content_length is None else None
+        self._left = head.content_length or 0
+        self._reserve(self._left)
+        self.deadline = self._since + self._gateway.limits.body_s
+        if head.expects_continue and not rest:
+            self.send(b"HTTP/1.1 100 Continue\r\n\r\n")
+        if rest:
+            self._take_body(rest)
+
+    def _read_body(self, data: bytes) -> None:
+        try:
+            self._take_body(data)
+        except Malformed as error:
+            self._turn_away(Refusal.MALFORMED, str(error), self._dialect)
+        except Turned as turned:
+            self._turn_away(turned.refusal, turned.message, turned.dialect)
+
+    def _take_body(self, data: bytes) -> None:
+        self._got += len(data)
+        limits = self._gateway.limits
+        self.deadline = self._since + limits.body_s + self._got / limits.body_bytes_per_s
+        chunked = self._chunked
+        if chunked is not None:
+            content = chunked.feed(data)
+            self._left += len(content)
+            if self._left > MAX_BODY_BYTES:
+                raise too_large(self._admitted.endpoint.dialect)
+            self._reserve(len(content))
+            self._pieces.append(content)
+            if not chunked.done:
+                return
+            if chunked.spilled:
+                self._keep = False  # what follows the last chunk cannot be told apart for sure
+        elif len(data) < self._left:
+            self._left -= len(data)
+            self._pieces.append(data)
+            return
+        else:
+            self._pieces.append(data[: self._left])
+            self._buffer = data[self._left :]
+        body = b"".join(self._pieces)
+        self._pieces.clear()
+        self._chunked = None
+        try:
+            self._serve(self._head, self._admitted, body)
+        except Turned as turned:
+            self._answer_turned(self._head, turned)
+
+    def _reserve(self, size: int) -> None:
+        """Take `size` bytes of what all bodies together may hold."""
+        gateway = self._gateway
+        if gateway.reserved_bytes + size > gateway.limits.reserved_bytes:
+            raise Turned(Refusal.OVERLOADED, "too many bytes of requests are under way", self._dialect)
+        gateway.reserved_bytes += size
+        self._reserved += size
+
+    def _release(self) -> None:
+        if self._reserved:
+            self._gateway.reserved_bytes -= self._reserved
+            self._reserved = 0
+
+    # ------------------------------------------------------------ serving
+
+    def _serve(self, head: RequestHead, admitted: Admitted, body: bytes) -> None:
+        gateway = self._gateway
+        endpoint = admitted.endpoint
+        if endpoint.kind is Kind.MODELS:
+            self._list_models(head, admitted)
+            return
+        route, asked = route_of(admitted, body)
+        self._state = _State.BUSY
+        self.deadline = NEVER
+        exchange = Exchange(gateway, self, head, endpoint, route, asked, body, gateway.monotonic())
+        self._exchange = exchange
+        exchange.begin()
+
+    def _list_models(self, head: RequestHead, admitted: Admitted) -> None:
+        body = admitted.scope.models
+        self.send(
+            b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n"
+            b"x-leeward-decision: %b\r\nx-leeward-mode: %b\r\n%b\r\n%b"
+            % (
+                len(body),
+                str(admitted.table.head).encode(),
+                self._gateway.mode_name,
+                self.connection_line(delimited=True),
+                body,
+            )
+        )
+        self.finished()
+
+    def _answer_turned(self, head: RequestHead, turned: Turned) -> None:
+        """Turn a request away that has been read whole."""
+        self._gateway.figures.refused(turned.refusal.code)
+        fields = turned.fields + b"x-leeward-mode: %b\r\nx-leeward-request-id: %b\r\n" % (
+            self._gateway.mode_name,
+            self._gateway.next_id(),
+        )
+        self.refuse(turned.refusal, turned.message, turned.dialect, fields=fields)
+
+    def _turn_away(self, refusal: Refusal, message: str, dialect: Dialect, fields: bytes = b"") -> None:
+        """Answer, and end the connection: its next bytes mean nothing that could be relied on."""
+        gateway = self._gateway
+        gateway.figures.refused(refusal.code)
+        self._release()
+        self._pieces.clear()
+        self._buffer = b""
+        self._state = _State.CLOSING
+        self.deadline = gateway.coarse_now + gateway.limits.linger_s
+        fields += b"x-leeward-request-id: %b\r\n" % gateway.next_id()
+        self.send(refuse(refusal, message, dialect, fields=fields, close=True))
+        # Closing now, with bytes of the client unread, would reset the connection and take the answer along.
+        if self._transport.can_write_eof():
+            self._transport.write_eof()
+        else:
+            self._transport.close()
+
+    @property
+    def _dialect(self) -> Dialect:
+        return dialect_of(self._head) if self._state is _State.BODY else Dialect.OPENAI

@@ -1,0 +1,50 @@
+"""The paths that the data plane serves (contract), and what each promises."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from shared.vocabulary.terms import Dialect
+
+
+class Kind(StrEnum):
+    """What is asked for, which decides how an answer is judged."""
+
+    CHAT = "chat"
+    COMPLETIONS = "completions"
+    EMBEDDINGS = "embeddings"
+    RESPONSES = "responses"
+    MESSAGES = "messages"
+    MODELS = "models"
+    PLAIN = "plain"
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One path. `suffix` is appended to the target's `url`, which carries the version prefix."""
+
+    kind: Kind
+    method: bytes
+    dialect: Dialect
+    suffix: bytes
+    operation: str
+    """`gen_ai.operation.name` of the OpenTelemetry conventions."""
+
+
+ENDPOINTS: Final[Mapping[bytes, Endpoint]] = {
+    b"/v1/chat/completions": Endpoint(Kind.CHAT, b"POST", Dialect.OPENAI, b"/chat/completions", "chat"),
+    b"/v1/completions": Endpoint(
+        Kind.COMPLETIONS, b"POST", Dialect.OPENAI, b"/completions", "text_completion"
+    ),
+    b"/v1/embeddings": Endpoint(Kind.EMBEDDINGS, b"POST", Dialect.OPENAI, b"/embeddings", "embeddings"),
+    b"/v1/responses": Endpoint(Kind.RESPONSES, b"POST", Dialect.OPENAI, b"/responses", "chat"),
+    b"/v1/messages": Endpoint(Kind.MESSAGES, b"POST", Dialect.ANTHROPIC, b"/messages", "chat"),
+    b"/v1/models": Endpoint(Kind.MODELS, b"GET", Dialect.OPENAI, b"/models", "models"),
+}
+PLAIN: Final = Endpoint(Kind.PLAIN, b"", Dialect.HTTP, b"", "http")
+"""Any path that a route takes by its prefix."""
+
+MODEL_PATHS: Final = frozenset(ENDPOINTS)
+IDEMPOTENT: Final = frozenset({b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE", b"TRACE"})
+"""RFC 9110, section 9.2.2."""

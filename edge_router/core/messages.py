@@ -1,0 +1,102 @@
+"""The heads that the edge writes: requests to targets, answers to clients. Nothing goes on as it came."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from edge_router.core.answers import Refusal
+from edge_router.core.body import Asked
+from edge_router.core.wire import RequestHead, ResponseHead
+
+JOIN_BYTES: Final = 64 * 1024
+"""Up to this, copying a request into one piece costs less than writing several."""
+_OFTEN_BODYLESS: Final = frozenset({b"GET", b"HEAD", b"DELETE", b"OPTIONS", b"TRACE"})
+_NOBODY_ASKED: Final = {Refusal.FULL: "connection_limit_reached", Refusal.SHED: "http_request_denied"}
+
+Failures = Sequence[tuple[str, str]]
+"""Of each attempt that came to nothing: target and error."""
+
+
+def call_request(
+    prefix: bytes, head: RequestHead, trace: bytes, request_id: bytes, body: bytes, asked: Asked, model: bytes
+) -> list[bytes | memoryview]:
+    """A model call for a target: the body as it came, but for the model's name. `prefix` and `trace` are lines."""
+    _, start, end, *_ = asked
+    framing = b"content-length: %d\r\nx-leeward-request-id: %b\r\naccept-encoding: identity\r\n\r\n" % (
+        len(body) + len(model) - (end - start),
+        request_id,
+    )
+    if len(body) < JOIN_BYTES:
+        return [b"".join((prefix, head.forward, trace, framing, body[:start], model, body[end:]))]
+    view = memoryview(body)
+    return [b"".join((prefix, head.forward, trace, framing)), view[:start], model, view[end:]]
+
+
+def plain_request(
+    prefix: bytes, head: RequestHead, trace: bytes, request_id: bytes, body: bytes, forwarded: bytes
+) -> list[bytes | memoryview]:
+    """A plain request for a target; `forwarded` are the lines that say who asks."""
+    length = b"" if not body and head.method in _OFTEN_BODYLESS else b"content-length: %d\r\n" % len(body)
+    identity = b"x-leeward-request-id: %b\r\n\r\n" % request_id
+    lines = b"".join((prefix, head.forward, forwarded, trace, length, identity))
+    return [lines + body] if len(body) < JOIN_BYTES else [lines, body]
+
+
+def answer_head(
+    response: ResponseHead,
+    stamp: bytes,
+    *,
+    mode: bytes,
+    attempts: int,
+    request_id: bytes,
+    length: int | None,
+    chunked: bool,
+    failures: Failures,
+    connection: bytes,
+) -> bytes:
+    """The head of a target's answer for the client: the target's own fields, who answered, our framing."""
+    if length is not None:
+        framing = b"content-length: %d\r\n" % length
+    else:
+        framing = b"transfer-encoding: chunked\r\n" if chunked else b""
+    who = b"x-leeward-mode: %b\r\nx-leeward-attempts: %d\r\nx-leeward-request-id: %b\r\n" % (
+        mode,
+        attempts,
+        request_id,
+    )
+    status = proxy_status(failures) if failures else b""
+    return b"".join(
+        (response.status_line, response.forward, stamp, who, framing, status, connection, b"\r\n")
+    )
+
+
+def refusal_fields(
+    refusal: Refusal, failures: Failures, *, decision: str, mode: bytes, attempts: int, request_id: bytes
+) -> bytes:
+    """The header lines of the edge's own answer to a request that was let in."""
+    return (
+        b"%bx-leeward-decision: %b\r\nx-leeward-mode: %b\r\nx-leeward-attempts: %d\r\nx-leeward-request-id: %b\r\n"
+        % (
+            proxy_status(failures, _NOBODY_ASKED.get(refusal, "destination_unavailable")),
+            decision.encode(),
+            mode,
+            attempts,
+            request_id,
+        )
+    )
+
+
+def proxy_status(failures: Failures, error: str = "") -> bytes:
+    """RFC 9209: who failed last and how, all in the details; `error` when nobody was asked."""
+    if not failures:
+        return b"proxy-status: leeward; error=%b\r\n" % error.encode()
+    target, error = failures[-1]
+    return b'proxy-status: leeward; error=%b; next-hop="%b"; details="%b"\r\n' % (
+        error.encode(),
+        target.encode(),
+        told(failures).encode(),
+    )
+
+
+def told(failures: Failures) -> str:
+    """The failures in words."""
+    return ", ".join(f"{target}: {error}" for target, error in failures)

@@ -1,0 +1,193 @@
+"""Handing an answer on without ever making it look better than it is.
+
+A relay takes the content of a target's answer as it comes and says what may go to the client:
+    HOLD        nothing yet: as long as nothing of substance has gone out, the request can still move
+    PASS        this content goes on
+    FINISHING   it goes on, and the model has said that it is done: what is left is awaited for 2 s at most
+    COMPLETE    this content was the last; only now may the client's answer end cleanly
+    BROKEN      this content was still good, the rest is missing or wrong (`problem`): no clean end
+
+`Whole` is JSON that was promised, `Events` a model's stream, `Opaque` what nobody has promised anything
+about. At most `HOLD_BYTES` are held.
+"""
+
+from enum import Enum
+from typing import Final, NamedTuple, Protocol
+
+from edge_router.core.attempts import OVERLOAD_ERRORS
+from edge_router.core.endpoints import Kind
+from edge_router.core.promise import keeps
+from edge_router.core.sse import EventReader
+from shared.vocabulary.terms import Outcome
+
+HOLD_BYTES: Final = 64 * 1024
+FINISH_S: Final = 2.0
+"""After a finish reason: for usage and the end."""
+
+
+class Verdict(Enum):
+    """What to do with a step's content."""
+
+    HOLD = "hold"
+    PASS = "pass"  # noqa: S105  (not a password)
+    FINISHING = "finishing"
+    COMPLETE = "complete"
+    BROKEN = "broken"
+
+
+class Problem(NamedTuple):
+    """Why an answer is broken. `told`: the target itself has sent the client an error event."""
+
+    outcome: Outcome
+    error: str
+    message: str
+    told: bool = False
+
+
+class Step(NamedTuple):
+    """Content that may go on, and what that means."""
+
+    content: bytes
+    verdict: Verdict
+
+
+class Relay(Protocol):
+    """How one answer is handed on."""
+
+    problem: Problem | None
+
+    def feed(self, content: bytes, done: bool) -> Step:
+        """More content; `done` when the target has ended it properly."""
+        ...
+
+    def cut(self, problem: Problem) -> Step:
+        """The target has stopped before the end: what that makes of the answer."""
+        ...
+
+
+_HOLD: Final = Step(b"", Verdict.HOLD)
+
+
+class Whole:
+    """JSON in one piece: checked before any of it goes out, if it fits."""
+
+    __slots__ = ("_held", "_kind", "_passing", "_size", "problem")
+
+    def __init__(self, kind: Kind) -> None:
+        self.problem: Problem | None = None
+        self._kind = kind
+        self._held: list[bytes] = []
+        self._size = 0
+        self._passing = False
+
+    def feed(self, content: bytes, done: bool) -> Step:
+        if self._passing:
+            return Step(content, Verdict.COMPLETE if done else Verdict.PASS)
+        self._held.append(content)
+        self._size += len(content)
+        if not done and self._size <= HOLD_BYTES:
+            return _HOLD
+        held = b"".join(self._held)
+        self._held.clear()
+        self._passing = True
+        if done and keeps(self._kind, held):
+            return Step(held, Verdict.COMPLETE)
+        if not done and held.lstrip()[:1] in (b"{", b"["):
+            return Step(held, Verdict.PASS)
+        self.problem = NOT_JSON
+        return Step(b"", Verdict.BROKEN)
+
+    def cut(self, problem: Problem) -> Step:
+        self.problem = problem
+        return Step(b"", Verdict.BROKEN)
+
+
+class Opaque:
+    """Anything: passed as it comes."""
+
+    __slots__ = ("problem",)
+
+    def __init__(self) -> None:
+        self.problem: Problem | None = None
+
+    def feed(self, content: bytes, done: bool) -> Step:
+        return Step(content, Verdict.COMPLETE if done else Verdict.PASS)
+
+    def cut(self, problem: Problem) -> Step:
+        self.problem = problem
+        return Step(b"", Verdict.BROKEN)
+
+
+class Events:
+    """A model's stream: whole events only, so that an error event can follow wherever it breaks."""
+
+    __slots__ = ("_held", "_kind", "_passing", "_reader", "_size", "problem")
+
+    def __init__(self, kind: Kind, *, choices: int) -> None:
+        self.problem: Problem | None = None
+        self._kind = kind
+        self._reader = EventReader(kind, choices=choices)
+        self._held: list[bytes] = []
+        self._size = 0
+        self._passing = False
+
+    def feed(self, content: bytes, done: bool) -> Step:
+        reader = self._reader
+        content = reader.feed(content)
+        self.problem = self._fault(done)
+        if not self._passing:
+            if self.problem is not None and not reader.substance:
+                return Step(b"", Verdict.BROKEN)
+            self._held.append(content)
+            self._size += len(content)
+            if not reader.substance and self._size <= HOLD_BYTES:
+                return _HOLD
+            content = b"".join(self._held)
+            self._held.clear()
+            self._passing = True
+        if self.problem is not None:
+            return Step(content, Verdict.BROKEN)
+        if done:
+            return Step(content + self._ending(), Verdict.COMPLETE)
+        if reader.finished or reader.ended:
+            return Step(content, Verdict.FINISHING)
+        return Step(content, Verdict.PASS)
+
+    def cut(self, problem: Problem) -> Step:
+        reader = self._reader
+        if self._passing and (reader.finished or reader.ended) and not reader.error:
+            return Step(self._ending(), Verdict.COMPLETE)
+        self.problem = problem
+        return Step(b"", Verdict.BROKEN)
+
+    def _fault(self, done: bool) -> Problem | None:
+        reader = self._reader
+        if reader.fault:
+            return Problem(Outcome.GARBLED, "http_protocol_error", reader.fault)
+        if reader.error:
+            outcome = OVERLOAD_ERRORS.get(reader.error, Outcome.FAILED)
+            return Problem(
+                outcome, "http_response_incomplete", f"the target said {reader.error[:64]}", told=True
+            )
+        if reader.ended and not reader.substance:
+            return Problem(Outcome.GARBLED, "http_response_incomplete", "the stream was empty")
+        if done and not (reader.finished or reader.ended):
+            return Problem(
+                Outcome.GARBLED, "http_response_incomplete", "the stream ended before the answer did"
+            )
+        return None
+
+    def _ending(self) -> bytes:
+        """The dialect's last event, where the target has left it out."""
+        return b"" if self._reader.ended else _ENDINGS.get(self._kind, b"")
+
+
+_DONE: Final = b"data: [DONE]\n\n"
+_ENDINGS: Final = {
+    Kind.CHAT: _DONE,
+    Kind.COMPLETIONS: _DONE,
+    Kind.MESSAGES: b'event: message_stop\ndata: {"type":"message_stop"}\n\n',
+}
+NOT_JSON: Final = Problem(
+    Outcome.GARBLED, "http_protocol_error", "the answer is not the JSON that was promised"
+)

@@ -1,0 +1,378 @@
+"""The one frozen table that every request is served by, built from a fleet and the decisions about it.
+
+invariants   A table names only targets that the fleet has; each region's shares and weights hold their
+             sums; a route has a target as long as it is permitted one. Whatever breaks one of these is
+             `Unsafe`, the table in force stays, and the reason is told. Rules about *rates* (how fast
+             weight may move) are the control plane's: the checks here are absolute.
+residency    Targets outside a route's residency appear nowhere in it, not even as a last resort.
+without a    the configuration's own order: nearest region first, tiers in order.
+decision
+cost         What a request needs is computed here once: header lines, model names as JSON text, sums
+             of weights. Building is pure and may run in a thread; taking a table is one assignment.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from itertools import accumulate
+from typing import Final, NamedTuple
+from urllib.parse import urlsplit
+
+import msgspec
+
+from shared.vocabulary.base import NO_VERSION, Version
+from shared.vocabulary.config import ClientKey, FleetConfig, Route, Target
+from shared.vocabulary.decision import Decision, RegionDecision
+from shared.vocabulary.terms import Dialect, Strategy
+
+
+class Unsafe(ValueError):
+    """A configuration or decision that must not be served by, and why."""
+
+
+class Origin(NamedTuple):
+    """Where a connection goes, and what a credential is bound to."""
+
+    scheme: str
+    host: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class ResolvedCredential:
+    """A provider's secret, ready to send: to these origins and no others."""
+
+    header: bytes
+    value: bytes = field(repr=False)
+    origins: frozenset[tuple[str, str, int]]
+
+
+@dataclass(frozen=True, slots=True)
+class TargetEntry:
+    """One target, as sending to it needs it."""
+
+    id: str
+    region: str
+    origin: Origin
+    host: bytes
+    """For the Host field."""
+    base_path: bytes
+    """Of its `url`, without a trailing slash."""
+    model_json: bytes
+    dialect: Dialect
+    credential: str | None
+    capacity_inflight: int
+    reasoning: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A target's place in a route. `stamp` are the response headers that name it."""
+
+    target: TargetEntry
+    weight: int
+    stamp: bytes
+    tier: int
+
+
+@dataclass(frozen=True, slots=True)
+class TierEntry:
+    """One tier for this edge's region: those with weight, and the stand-bys in their order."""
+
+    number: int
+    share: int
+    weighted: tuple[Candidate, ...]
+    cumulative: tuple[float, ...]
+    """Of the weights, up to 1.0."""
+    standby: tuple[Candidate, ...]
+
+
+class Timeouts(NamedTuple):
+    """A route's, in seconds; plain, because every request reads them."""
+
+    connect_s: float
+    ttft_s: float
+    ttft_reasoning_s: float
+    first_byte_s: float
+    idle_s: float
+    idle_reasoning_s: float
+    total_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class RouteEntry:
+    """One route for this edge's region."""
+
+    id: str
+    version: Version
+    dialect: Dialect
+    strategy: Strategy
+    timeouts: Timeouts
+    tiers: tuple[TierEntry, ...]
+    """Without the empty ones."""
+    only: TierEntry | None
+    """The tier that takes everything, where shares name just one: the common case."""
+    shares: tuple[float, ...]
+    """Cumulative, by place in `tiers`; what is left to 1.0 is shed."""
+    last_resort: tuple[Candidate, ...]
+    """Excluded automatically and by nobody's word: asked only when nothing else is left."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeyScope:
+    """What a client key may ask for."""
+
+    routes: frozenset[str] | None
+    """None for all."""
+    models: bytes
+    """The answer to GET /v1/models."""
+
+
+@dataclass(frozen=True, slots=True)
+class RouteTable:
+    """Everything a request needs."""
+
+    head: Version
+    config_version: int
+    region: str
+    routes: Mapping[str, RouteEntry]
+    models: Mapping[bytes, RouteEntry]
+    """By the model's name as JSON text, quotes included."""
+    paths: Mapping[bytes, RouteEntry]
+    """By path prefix, whole segments, without a trailing slash."""
+    keys: Mapping[str, KeyScope]
+    """By SHA-256 of the key, hex."""
+    targets: Mapping[str, TargetEntry]
+
+
+def build_table(
+    config: FleetConfig, documents: Mapping[str, Decision], head: Version, *, region: str
+) -> RouteTable:
+    """The table of the edges in `region` under `head`, whose documents are given by route.
+
+    Without any document, and `head` NO_VERSION, the configuration's own order. A route without a
+    document (new in this configuration) is served in that order too; a removed one is not served.
+    Raises Unsafe.
+    """
+    fleet = config.fleet
+    if region not in {known.id for known in fleet.regions}:
+        raise Unsafe(f"this edge's region {region!r} is not in the fleet")
+    for route_id, held in documents.items():
+        _check_document(route_id, held, head, known=route_id in fleet.routes_by_id)
+    entries = {target.id: _target_entry(target) for target in fleet.targets}
+    nearness = {name: place for place, name in enumerate(fleet.by_distance(region))}
+    routes: dict[str, RouteEntry] = {}
+    models: dict[bytes, RouteEntry] = {}
+    paths: dict[bytes, RouteEntry] = {}
+    for route in fleet.routes:
+        document = documents.get(route.id)
+        if document is not None and document.removed:
+            continue
+        entry = _RouteBuilder(route, entries, nearness, region).build(document)
+        routes[route.id] = entry
+        models.update((msgspec.json.encode(model), entry) for model in route.match.models)
+        paths.update((path.rstrip("/").encode(), entry) for path in route.match.paths)
+    return RouteTable(
+        head=head,
+        config_version=config.config_version,
+        region=region,
+        routes=routes,
+        models=models,
+        paths=paths,
+        keys=_scopes(fleet.client_keys, [route for route in fleet.routes if route.id in routes]),
+        targets=entries,
+    )
+
+
+def _timeouts(route: Route) -> Timeouts:
+    given = route.timeouts.model_dump()
+    return Timeouts(**{**given, "first_byte_s": given["first_byte_s"] or given["total_s"]})
+
+
+def _check_document(route: str, document: Decision, head: Version, *, known: bool) -> None:
+    if document.route != route:
+        raise Unsafe(f"the document for route {route!r} is about {document.route!r}")
+    if document.version > head:
+        raise Unsafe(f"route {route!r} is at {document.version}, ahead of the head {head}")
+    if document.version == NO_VERSION:
+        raise Unsafe(f"route {route!r} has a document without a version")
+    if not known and not document.removed:
+        raise Unsafe(f"the fleet has no route {route!r}")
+
+
+def _target_entry(target: Target) -> TargetEntry:
+    parts = urlsplit(target.url)
+    host = parts.hostname or ""
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    return TargetEntry(
+        id=target.id,
+        region=target.region,
+        origin=Origin(parts.scheme, host, port),
+        host=parts.netloc.encode(),
+        base_path=parts.path.rstrip("/").encode(),
+        model_json=msgspec.json.encode(target.model),
+        dialect=target.dialect,
+        credential=target.credential,
+        capacity_inflight=target.capacity_inflight,
+        reasoning="reasoning" in target.capabilities,
+    )
+
+
+class _RouteBuilder:
+    """One route's entry. Places: (tier number, candidates' ids and weights)."""
+
+    def __init__(
+        self, route: Route, entries: Mapping[str, TargetEntry], nearness: Mapping[str, int], region: str
+    ) -> None:
+        self._route = route
+        self._entries = entries
+        self._nearness = nearness
+        self._region = region
+        self._version = NO_VERSION
+        self._permitted = self._residents()
+
+    def build(self, document: Decision | None) -> RouteEntry:
+        barred: set[str] = set()
+        automatic: set[str] = set()
+        if document is None:
+            tiers, shed = self._own_order(), 0
+        else:
+            self._version = document.version
+            for exclusion in document.excluded:
+                if exclusion.region in (None, self._region):
+                    (automatic if exclusion.by == "auto" else barred).add(exclusion.target)
+            tiers, shed = self._decided(document, barred)
+        used = {c.target.id for tier in tiers for c in (*tier.weighted, *tier.standby)}
+        last_resort = [
+            self._candidate(target, 0, number)
+            for number, target in self._permitted
+            if target.id in automatic - barred - used
+        ]
+        shared_by = sum(tier.share for tier in tiers) + shed
+        if shared_by != 1000:
+            raise Unsafe(f"route {self._route.id!r}: shares sum to {shared_by}, not 1000")
+        return RouteEntry(
+            id=self._route.id,
+            version=self._version,
+            dialect=self._permitted[0][1].dialect,
+            strategy=self._route.strategy,
+            timeouts=_timeouts(self._route),
+            tiers=tuple(tiers),
+            only=next((tier for tier in tiers if tier.share == 1000), None),
+            shares=tuple(total / 1000 for total in accumulate(tier.share for tier in tiers)),
+            last_resort=tuple(last_resort),
+        )
+
+    def _residents(self) -> list[tuple[int, TargetEntry]]:
+        """Targets that residency allows, with their tier's number, nearest first within a tier."""
+        residency = self._route.residency
+        permitted = []
+        for number, tier in enumerate(self._route.tiers, start=1):
+            try:
+                targets = [self._entries[name] for name in tier.targets]
+            except KeyError as error:
+                raise Unsafe(f"route {self._route.id!r} names the unknown target {error}") from None
+            targets.sort(key=lambda target: self._nearness[target.region])
+            permitted += [(number, t) for t in targets if residency is None or t.region in residency]
+        if not permitted:
+            raise Unsafe(f"route {self._route.id!r}: its residency leaves it no target")
+        return permitted
+
+    def _own_order(self) -> list[TierEntry]:
+        by_tier: dict[int, list[TargetEntry]] = {}
+        for number, target in self._permitted:
+            by_tier.setdefault(number, []).append(target)
+        tiers: list[TierEntry] = []
+        for number, targets in by_tier.items():
+            nearest = [target for target in targets if target.region == targets[0].region]
+            each, rest = divmod(1000, len(nearest))
+            weights = {target.id: each + (place < rest) for place, target in enumerate(nearest)}
+            placed = [(target, weights.get(target.id, 0)) for target in targets]
+            tiers.append(self._tier(number, 0 if tiers else 1000, placed))
+        return tiers
+
+    def _decided(self, document: Decision, barred: set[str]) -> tuple[list[TierEntry], int]:
+        name = self._route.id
+        decision = document.regions.get(self._region)
+        if decision is None:
+            raise Unsafe(f"route {name!r} at {document.version} says nothing for region {self._region!r}")
+        permitted = {target.id: number for number, target in self._permitted}
+        tiers = []
+        for number, tier in enumerate(decision.tiers, start=1):
+            placed = []
+            for part in tier.targets:
+                if part.id not in self._entries:
+                    raise Unsafe(f"route {name!r} at {document.version} names unknown target {part.id!r}")
+                if part.id not in permitted:
+                    raise Unsafe(
+                        f"route {name!r} at {document.version}: {part.id!r} is no permitted target of it"
+                    )
+                if part.id in barred:
+                    raise Unsafe(f"route {name!r} at {document.version} uses and excludes {part.id!r}")
+                placed.append((self._entries[part.id], part.weight_permille))
+            _check_tier(name, number, tier.share_permille, [weight for _, weight in placed])
+            if placed:
+                tiers.append(self._tier(number, tier.share_permille, placed))
+        _check_region(name, decision)
+        if not tiers and permitted.keys() - barred:
+            raise Unsafe(f"route {name!r} at {document.version} is empty although it is permitted targets")
+        return tiers, decision.shed_permille
+
+    def _tier(self, number: int, share: int, placed: Sequence[tuple[TargetEntry, int]]) -> TierEntry:
+        weighted = tuple(self._candidate(target, weight, number) for target, weight in placed if weight)
+        total = sum(candidate.weight for candidate in weighted)
+        return TierEntry(
+            number=number,
+            share=share,
+            weighted=weighted,
+            cumulative=tuple(sum_ / total for sum_ in accumulate(c.weight for c in weighted)),
+            standby=tuple(self._candidate(target, 0, number) for target, weight in placed if not weight),
+        )
+
+    def _candidate(self, target: TargetEntry, weight: int, tier: int) -> Candidate:
+        stamp = (
+            f"x-leeward-region: {target.region}\r\nx-leeward-target: {target.id}\r\n"
+            f"x-leeward-tier: {tier}\r\nx-leeward-decision: {self._version}\r\n"
+        )
+        return Candidate(target, weight, stamp.encode(), tier)
+
+
+def _check_tier(route: str, number: int, share: int, weights: list[int]) -> None:
+    if not weights and share:
+        raise Unsafe(f"route {route!r}: tier {number} has a share and no target")
+    if weights and (sum(weights) != 1000 or min(weights) < 0):
+        raise Unsafe(f"route {route!r}: weights of tier {number} are no split of 1000")
+
+
+def _check_region(route: str, decision: RegionDecision) -> None:
+    shares = [decision.shed_permille, *(tier.share_permille for tier in decision.tiers)]
+    if sum(shares) != 1000 or min(shares) < 0:
+        raise Unsafe(f"route {route!r}: shares are no split of 1000")
+
+
+# ---------------------------------------------------------------- client keys
+
+_EVERYTHING: Final = ("*",)
+
+
+def _scopes(keys: Iterable[ClientKey], routes: Sequence[Route]) -> dict[str, KeyScope]:
+    """Keys are many and their scopes few, so equal ones are resolved once."""
+    known: dict[tuple[str, ...], KeyScope] = {}
+    scopes: dict[str, KeyScope] = {}
+    for key in keys:
+        scope = known.get(key.routes)
+        if scope is None:
+            scope = known[key.routes] = _scope(key.routes, routes)
+        scopes[key.sha256] = scope
+    return scopes
+
+
+def _scope(patterns: tuple[str, ...], routes: Sequence[Route]) -> KeyScope:
+    mine = [route for route in routes if any(fnmatchcase(route.id, pattern) for pattern in patterns)]
+    models = [model for route in mine for model in route.match.models]
+    listing = {
+        "object": "list",
+        "data": [{"id": name, "object": "model", "created": 0, "owned_by": "leeward"} for name in models],
+    }
+    everything = patterns == _EVERYTHING
+    return KeyScope(None if everything else frozenset(r.id for r in mine), msgspec.json.encode(listing))

@@ -1,0 +1,121 @@
+"""What an edge saw of one target in the last seconds: attempts by outcome, and quantiles of latency.
+
+Slots of 250 ms in a ring of 10 s. Latencies fall into bins a quarter of an octave wide, so a quantile
+is right to within 10 %, and a slot costs only the bins that were hit. Adding costs under 1 us.
+"""
+
+from collections import deque
+from math import exp2, log2
+from typing import Final, NamedTuple
+
+from shared.vocabulary.terms import Outcome
+
+SLOT_S: Final = 0.25
+SLOTS: Final = 41
+"""Ten seconds, and the one under way."""
+_PER_OCTAVE: Final = 4
+_LEAST_MS: Final = 2.0**-6
+
+
+class Reading(NamedTuple):
+    """A window, read. Quantiles are of attempts that brought an answer, 0 when there was none; those of the
+    first byte are of streams, where there were any."""
+
+    counts: dict[Outcome, int]
+    latency_ms_p50: float
+    latency_ms_p99: float
+    ttft_ms_p50: float
+    ttft_ms_p99: float
+
+
+class _Slot:
+    __slots__ = ("answers", "counts", "latency", "tick", "ttft")
+
+    def __init__(self, tick: int) -> None:
+        self.tick = tick
+        self.answers = 0
+        self.counts: dict[Outcome, int] = {}
+        """Of all but complete answers."""
+        self.latency: dict[int, int] = {}
+        self.ttft: dict[int, int] = {}
+        """Where it differs from the latency: streams."""
+
+
+class Window:
+    """Mutable; one per target."""
+
+    __slots__ = ("_slot", "_slots")
+
+    def __init__(self) -> None:
+        self._slots: deque[_Slot] = deque(maxlen=SLOTS)
+        self._slot = _Slot(-1)
+
+    def add(self, outcome: Outcome, now: float) -> None:
+        """An attempt came to `outcome` at `now`, without a complete answer."""
+        counts = self._at(now).counts
+        counts[outcome] = counts.get(outcome, 0) + 1
+
+    def add_answer(self, latency_ms: float, now: float) -> None:
+        """An answer was complete, and there all at once, after `latency_ms`: OK."""
+        slot = self._slot
+        if slot.tick != int(now / SLOT_S):
+            slot = self._at(now)
+        slot.answers += 1
+        bin_ = int(log2(latency_ms) * _PER_OCTAVE + _OFFSET) if latency_ms > _LEAST_MS else 0
+        slot.latency[bin_] = slot.latency.get(bin_, 0) + 1
+
+    def add_stream(self, latency_ms: float, ttft_ms: float, now: float) -> None:
+        """An answer was complete after `latency_ms`, its first byte there after `ttft_ms`: OK."""
+        self.add_answer(latency_ms, now)
+        ttft = self._slot.ttft
+        bin_ = int(log2(ttft_ms) * _PER_OCTAVE + _OFFSET) if ttft_ms > _LEAST_MS else 0
+        ttft[bin_] = ttft.get(bin_, 0) + 1
+
+    def read(self, now: float, window_s: float) -> Reading:
+        """The last `window_s`, to the slot."""
+        oldest = int((now - window_s) / SLOT_S)
+        counts: dict[Outcome, int] = {}
+        latency: dict[int, int] = {}
+        ttft: dict[int, int] = {}
+        for slot in self._slots:
+            if slot.tick >= oldest:
+                for outcome, count in slot.counts.items():
+                    counts[outcome] = counts.get(outcome, 0) + count
+                if slot.answers:
+                    counts[Outcome.OK] = counts.get(Outcome.OK, 0) + slot.answers
+                _merge(latency, slot.latency)
+                _merge(ttft, slot.ttft)
+        first = ttft or latency
+        return Reading(
+            counts,
+            _quantile(latency, 0.5),
+            _quantile(latency, 0.99),
+            _quantile(first, 0.5),
+            _quantile(first, 0.99),
+        )
+
+    def _at(self, now: float) -> _Slot:
+        tick = int(now / SLOT_S)
+        slot = self._slot
+        if slot.tick != tick:
+            slot = self._slot = _Slot(tick)
+            self._slots.append(slot)
+        return slot
+
+
+_OFFSET: Final = 6 * _PER_OCTAVE
+
+
+def _merge(into: dict[int, int], bins: dict[int, int]) -> None:
+    for bin_, count in bins.items():
+        into[bin_] = into.get(bin_, 0) + count
+
+
+def _quantile(bins: dict[int, int], q: float) -> float:
+    """The middle of the bin in which the quantile falls."""
+    rank = q * sum(bins.values())
+    for bin_ in sorted(bins):
+        rank -= bins[bin_]
+        if rank <= 0:
+            return round(exp2((bin_ - _OFFSET + 0.5) / _PER_OCTAVE), 3)
+    return 0.0

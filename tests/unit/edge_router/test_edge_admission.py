@@ -1,0 +1,99 @@
+"""Local ejection: every state under every event, and the promises of the module's head."""
+
+import itertools
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edge_router.core.admission import (
+    BENCH_CAP_S,
+    BENCH_S,
+    CLEAN,
+    DEMERITS,
+    FORGIVE_S,
+    Admission,
+    Event,
+    State,
+    admits,
+    after_outcome,
+    step,
+)
+from shared.vocabulary.terms import Outcome
+
+
+@pytest.mark.parametrize(("state", "event"), list(itertools.product(State, Event)))
+def test_every_state_has_an_answer_to_every_event(state: State, event: Event) -> None:
+    """The table is complete."""
+    assert step(Admission(state=state, until=5.0), event, 10.0).state in State
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "state"),
+    [
+        ([Outcome.REFUSED], State.EJECTED),
+        ([Outcome.TIMED_OUT], State.ADMITTING),
+        ([Outcome.TIMED_OUT] * 2, State.EJECTED),
+        ([Outcome.FAILED] * 2, State.ADMITTING),
+        ([Outcome.FAILED] * 3, State.EJECTED),
+        ([Outcome.FAILED, Outcome.GARBLED, Outcome.FAILED], State.EJECTED),
+        ([Outcome.FAILED, Outcome.FAILED, Outcome.OK, Outcome.FAILED], State.ADMITTING),
+        ([Outcome.THROTTLED] * 50, State.ADMITTING),
+    ],
+)
+def test_what_ejects(outcomes: list[Outcome], state: State) -> None:
+    """Consecutive demerits; a good answer clears them, a throttled one adds none."""
+    admission = CLEAN
+    for outcome in outcomes:
+        admission = after_outcome(admission, outcome, 1.0)
+    assert admission.state is state
+
+
+def test_the_bench_is_followed_by_one_trial_at_a_time() -> None:
+    """Nothing is admitted until then, and nothing more while the trial runs."""
+    ejected = after_outcome(CLEAN, Outcome.REFUSED, 100.0)
+    assert not admits(ejected, 100.0 + BENCH_S - 0.01)
+    assert admits(ejected, 100.0 + BENCH_S)
+    trial = step(ejected, Event.TRIAL, 101.0)
+    assert trial.state is State.PROBATION
+    assert not admits(trial, 101.5)
+    assert admits(step(trial, Event.DROPPED, 102.0), 102.0)
+    assert after_outcome(trial, Outcome.OK, 102.0).state is State.ADMITTING
+    assert after_outcome(trial, Outcome.FAILED, 102.0).state is State.EJECTED
+
+
+def test_the_bench_grows_to_its_cap_and_good_conduct_forgets() -> None:
+    """1, 2, 4 … 60 s; after a minute without fault it starts at 1 s again."""
+    now, admission, benches = 0.0, CLEAN, []
+    for _ in range(9):
+        admission = after_outcome(admission, Outcome.REFUSED, now)
+        benches.append(admission.until - now)
+        now = admission.until
+        admission = step(admission, Event.TRIAL, now)
+    assert benches == [1, 2, 4, 8, 16, 32, BENCH_CAP_S, BENCH_CAP_S, BENCH_CAP_S]
+    back = after_outcome(admission, Outcome.OK, now)
+    assert after_outcome(back, Outcome.REFUSED, now + 1.0).until - now - 1.0 == BENCH_CAP_S
+    assert after_outcome(back, Outcome.REFUSED, now + FORGIVE_S).until - now - FORGIVE_S == BENCH_S
+    assert after_outcome(back, Outcome.OK, now + FORGIVE_S) is CLEAN
+
+
+def test_late_results_do_not_lengthen_the_bench() -> None:
+    """Requests that were under way when the target was ejected fail too: that is no news."""
+    ejected = after_outcome(CLEAN, Outcome.REFUSED, 0.0)
+    assert after_outcome(ejected, Outcome.REFUSED, 0.5).until == ejected.until
+
+
+@given(st.lists(st.tuples(st.sampled_from([*DEMERITS, "trial", "dropped"]), st.floats(0, 30)), max_size=60))
+def test_a_target_always_gets_another_chance(history: list) -> None:
+    """Whatever happens, within the longest bench it is admitted again, unless a trial is under way."""
+    now, admission = 0.0, CLEAN
+    for what, wait in history:
+        now += wait
+        if what == "trial":
+            if admits(admission, now):
+                admission = step(admission, Event.TRIAL, now)
+        elif what == "dropped":
+            admission = step(admission, Event.DROPPED, now)
+        else:
+            admission = after_outcome(admission, what, now)
+    assert admission.trial or admits(admission, now + BENCH_CAP_S)
