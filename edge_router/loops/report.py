@@ -1,0 +1,150 @@
+"""Tells the region's bus what live traffic shows: passive windows several times a second while there is
+traffic, and a sign of life once a round.
+
+A window is absolute state, so what a bus that was away did not hear is not kept for it: the next one
+says more. Where traffic to a target ends, its empty window is told once, so that nobody goes on
+reasoning from its last full one.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from edge_router.loops.carry import Carrier
+from edge_router.metrics import Metrics
+from edge_router.ports import Serving
+from shared import cloudevents
+from shared.clock import Clock
+from shared.log import get_logger
+from shared.ports import Bus, PortError
+from shared.telemetry import Telemetry
+from shared.topics import HEALTH
+from shared.vocabulary.config import Policy
+from shared.vocabulary.health import HealthEvent, PassiveWindow
+from shared.vocabulary.terms import Role
+
+log = get_logger(__name__)
+
+PUBLISH_TIMEOUT_S: Final = 2.0
+WINDOWS_PER_EVENT: Final = 1000
+"""At most some 400 bytes each: well below `MAX_EVENT_BYTES`."""
+
+
+class Report:
+    """The telling loop of one edge, in its life number `boot`."""
+
+    def __init__(
+        self,
+        *,
+        edge: str,
+        region: str,
+        boot: int,
+        passive_s: float,
+        round_s: float,
+        serving: Callable[[], Serving[Any] | None],
+        carrier: Carrier[Any],
+        clock: Clock,
+        telemetry: Telemetry,
+        metrics: Metrics,
+    ) -> None:
+        self._edge = edge
+        self._region = region
+        self._boot = boot
+        self._passive_s = passive_s
+        self._round_s = round_s
+        self._serving = serving
+        self._carrier = carrier
+        self._clock = clock
+        self._telemetry = telemetry
+        self._metrics = metrics
+        self._seq = 0
+        self._told: set[str] = set()
+        self._working = True
+
+    async def run(self, bus: Bus) -> None:
+        """For ever."""
+        round_at = self._clock.monotonic()
+        while True:
+            now = self._clock.monotonic()
+            windows = self._windows()
+            if windows or now >= round_at:
+                round_at = now + self._round_s
+                await self._tell(bus, windows)
+            spent = self._clock.monotonic() - now
+            await asyncio.sleep(max(self._passive_s - spent, self._passive_s / 4))
+
+    def _windows(self) -> list[PassiveWindow]:
+        """Those that say something, and an empty one for each target that fell silent."""
+        serving = self._serving()
+        if serving is None:
+            return []
+        window_s = self._window_s()
+        speaking = [window for window in serving.passive(window_s) if _says_something(window)]
+        silent = self._told - {window.target for window in speaking}
+        return [
+            *speaking,
+            *(PassiveWindow(target=target, window_s=window_s, counts={}) for target in sorted(silent)),
+        ]
+
+    def _window_s(self) -> float:
+        config = self._carrier.follower.config
+        return (Policy() if config is None else config.fleet.policy).passive_window_s
+
+    async def _tell(self, bus: Bus, windows: Sequence[PassiveWindow]) -> None:
+        batches = [
+            windows[at : at + WINDOWS_PER_EVENT] for at in range(0, len(windows), WINDOWS_PER_EVENT)
+        ] or [[]]
+        for batch in batches:
+            kind = "passive" if batch else "heartbeat"
+            try:
+                await self._publish(bus, kind, batch)
+            except PortError as error:
+                self._metrics.events.labels(kind, "failed").inc()
+                if self._working:
+                    log.warning("bus does not take events, will go on trying", error=str(error))
+                self._working = False
+                return
+            self._metrics.events.labels(kind, "told").inc()
+            self._working = True
+            self._told -= {window.target for window in batch}
+            self._told |= {window.target for window in batch if _says_something(window)}
+
+    async def _publish(self, bus: Bus, kind: Any, batch: Sequence[PassiveWindow]) -> None:
+        self._seq += 1
+        config = self._carrier.follower.config
+        with self._telemetry.span(
+            "publish",
+            kind="producer",
+            attributes={"messaging.destination.name": HEALTH, "leeward.entries": len(batch)},
+        ) as span:
+            event = HealthEvent(
+                kind=kind,
+                source=self._edge,
+                role=Role.EDGE,
+                vantage=self._region,
+                boot=self._boot,
+                seq=self._seq,
+                observed_at=self._clock.now(),
+                config_version=0 if config is None else config.config_version,
+                passive=tuple(batch),
+                traceparent=span.traceparent,
+            )
+            await bus.publish(
+                HEALTH,
+                key=self._edge.encode(),
+                value=event.model_dump_json().encode(),
+                headers=cloudevents.headers(
+                    kind=f"leeward.health.{kind}",
+                    source=f"/{self._region}/{self._edge}",
+                    event_id=f"{self._boot}.{self._seq}",
+                    time=event.observed_at,
+                    traceparent=span.traceparent,
+                ),
+                timeout_s=PUBLISH_TIMEOUT_S,
+            )
+
+
+def _says_something(window: PassiveWindow) -> bool:
+    return bool(
+        sum(window.counts.values()) or window.inflight or window.cooling_s or window.admission != "ADMITTING"
+    )
