@@ -1,0 +1,63 @@
+"""The commands that are a process of the fleet: `control-plane`, `edge`, `prober`, `simulator`.
+
+Parsed with argparse, without typer and rich: see the package's charter.
+"""
+
+import argparse
+import importlib
+from collections.abc import Sequence
+from pathlib import Path
+
+from ops.cli import PROCESSES
+from ops.errors import Bad, Usage
+from shared import log
+from shared.config_file import load
+from shared.secrets import SecretError
+from shared.vocabulary.terms import Role
+
+DEFAULT_CONFIG = Path("leeward.yaml")
+LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
+
+_APPS = {
+    Role.CONTROL_PLANE: "control_plane.app",
+    Role.EDGE: "edge_router.app",
+    Role.PROBER: "prober.app",
+}
+
+
+def serve(arguments: Sequence[str]) -> int:
+    """Run the process that `arguments` (command first) describe, until it is told to end."""
+    command = arguments[0]
+    if command == "simulator":
+        from ops.simulator.command import main
+
+        return main(arguments[1:])
+    parser = argparse.ArgumentParser(prog=f"leeward {command}", description=PROCESSES[command])
+    parser.add_argument(
+        "--config", type=Path, default=DEFAULT_CONFIG, help="the node file (default: %(default)s)"
+    )
+    parser.add_argument("--log-level", choices=LEVELS, default="INFO", help="default: %(default)s")
+    chosen = parser.parse_args(arguments[1:])
+    return run_node(Role(command), config=chosen.config, log_level=chosen.log_level)
+
+
+def run_node(role: Role, *, config: Path, log_level: str) -> int:
+    """Run one deployable from its node file; returns 0 after a graceful end.
+
+    Raises ConfigError for a faulty file, Usage for another role's, Bad when it cannot listen.
+    """
+    import uvloop
+
+    file = load(config)
+    node = file.node
+    if node.role is not role:
+        raise Usage(f"{config} is for `leeward {node.role.value}`: its node.role says so")
+    log.configure(role=role.value, node=node.id, region=node.region, level=log_level)
+    deployable = importlib.import_module(_APPS[role])
+    try:
+        uvloop.run(deployable.run(file))
+    except SecretError as error:
+        raise Usage(str(error)) from None
+    except OSError as error:
+        raise Bad(f"{node.id} cannot start: {error}") from None
+    return 0

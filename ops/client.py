@@ -1,0 +1,135 @@
+"""The public HTTP of control planes and edges, as the command line and the drills read it.
+
+Any replica answers any question, so a question goes to each in turn until one answers. Every call
+has a deadline; what cannot be reached is None or Unreachable, never a traceback.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import httpx2
+
+from ops.errors import Bad, OpsError, Unreachable
+from shared.vocabulary.base import NO_VERSION, Version
+from shared.vocabulary.decision import Decision
+from shared.vocabulary.status import LeaderStatus
+from shared.vocabulary.terms import EdgeMode
+from shared.vocabulary.view import HealthView
+
+TIMEOUT_S = 2.0
+MAX_ANSWER_BYTES = 64 * 1024 * 1024
+
+
+def open_client(*, timeout_s: float = TIMEOUT_S) -> httpx2.AsyncClient:
+    """A client for a command's questions. It goes straight to its addresses: no proxy, no redirects."""
+    return httpx2.AsyncClient(timeout=timeout_s, trust_env=False, follow_redirects=False)
+
+
+@dataclass(frozen=True, slots=True)
+class EdgeState:
+    """What an edge says of itself on its admin listener."""
+
+    id: str
+    region: str
+    mode: EdgeMode
+    decision: Version
+    """The head it serves."""
+    beat_age_s: float | None
+    applied_at: datetime | None = None
+    """When it began to serve `decision`."""
+
+    @property
+    def confirmed(self) -> bool:
+        """Whether it serves a decision, and a Beat confirmed it."""
+        return self.mode is EdgeMode.FRESH and self.decision > NO_VERSION
+
+
+async def edge_state(client: httpx2.AsyncClient, admin_url: str) -> EdgeState | None:
+    """`GET /status` of an edge's admin listener; None when it does not answer."""
+    raw = await get_json(client, f"{admin_url}/status")
+    if not isinstance(raw, dict):
+        return None
+    try:
+        return EdgeState(
+            id=str(raw["id"]),
+            region=str(raw["region"]),
+            mode=EdgeMode(raw["mode"]),
+            decision=Version.parse(raw["decision"]),
+            beat_age_s=raw.get("beat_age_s"),
+            applied_at=datetime.fromisoformat(raw["applied_at"]) if raw.get("applied_at") else None,
+        )
+    except (KeyError, ValueError, TypeError):
+        return None
+
+
+class ControlPlanes:
+    """The replicas of one fleet, asked in turn. Remembers who answered last and asks it first."""
+
+    def __init__(self, client: httpx2.AsyncClient, urls: Sequence[str]) -> None:
+        self._client = client
+        self._urls = list(urls)
+
+    async def get(self, path: str) -> Any:
+        """The JSON at `path` from the first replica that answers.
+
+        Raises Unreachable when none does, Bad with the replica's own words when it says no.
+        """
+        for url in tuple(self._urls):
+            try:
+                answer = await self._client.get(url + path)
+            except httpx2.HTTPError:
+                continue
+            if answer.status_code in (502, 503, 504):
+                continue
+            self._urls.sort(key=lambda known, answered=url: known != answered)  # type: ignore[misc]
+            return self._judged(answer)
+        raise Unreachable(f"no control plane answers at {', '.join(self._urls)}")
+
+    async def health(self) -> HealthView:
+        """`GET /v1/health`."""
+        return HealthView.model_validate(await self.get("/v1/health"))
+
+    async def leader(self) -> LeaderStatus | None:
+        """`GET /v1/leader`; None while nobody leads."""
+        named = (await self.get("/v1/leader")).get("leader")
+        return LeaderStatus.model_validate(named) if named else None
+
+    async def in_force(self) -> tuple[Version, Mapping[str, Decision]]:
+        """`GET /v1/decisions/current`: the head's version, and each live route's document."""
+        answer = await self.get("/v1/decisions/current")
+        documents = [Decision.model_validate(document) for document in answer["documents"]]
+        head = answer["head"]
+        version = Version(head["generation"], head["seq"]) if head else NO_VERSION
+        return version, {document.route: document for document in documents}
+
+    @staticmethod
+    def _judged(answer: httpx2.Response) -> Any:
+        try:
+            content = answer.json()
+        except ValueError:
+            raise Bad(f"{answer.url} answered {answer.status_code} and no JSON") from None
+        if answer.is_success:
+            return content
+        said = content.get("detail") or content.get("title") if isinstance(content, dict) else None
+        raise Refused(answer.status_code, f"{said or content}")
+
+
+class Refused(OpsError):
+    """The control plane understood and said no."""
+
+    exit_code = 1
+
+    def __init__(self, status: int, said: str) -> None:
+        super().__init__(said)
+        self.status = status
+
+
+async def get_json(client: httpx2.AsyncClient, url: str) -> Any | None:
+    """The JSON at `url`; None when there is no answer, no success, or no JSON."""
+    try:
+        answer = await client.get(url)
+        return answer.json() if answer.is_success else None
+    except (httpx2.HTTPError, ValueError):
+        return None
