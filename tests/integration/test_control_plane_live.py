@@ -144,7 +144,14 @@ async def test_two_replicas_on_real_etcd_and_kafka() -> None:
         assert await messages(broker, topics.BEATS, lambda found: len(found) >= 2)
 
         cluster.members[2].stop()
-        await asyncio.sleep(3)  # it may have been etcd's leader: the others elect one
+        await asyncio.sleep(3)  # it may have been etcd's leader: the others elect one,
+        # which takes longer than the short lease of this test, so that leading may have ended or moved.
+
+        async def one_leads() -> bool:
+            return await one.leads() or await two.leads()
+
+        await until(one_leads, within_s=15, what="somebody leads again")
+        leader, other = (one, two) if await one.leads() else (two, one)
         clock = SystemClock()
         began = clock.monotonic()
         leader.stop.set()

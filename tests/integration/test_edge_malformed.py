@@ -195,10 +195,11 @@ async def test_a_malformed_answer_is_garbled_and_another_target_answers(name: st
 
 async def test_bytes_behind_an_answer_poison_the_connection_not_the_next_request() -> None:
     """What a target sends unasked is taken for no answer: the connection is given up."""
-    target = Target(answer(b'{"n":1}') + answer(b'{"n":2}'))
+    first, second = (b'{"n":%d,"choices":[{"finish_reason":"stop"}]}' % n for n in (1, 2))
+    target = Target(answer(first) + answer(second))
     async with serving({"alpha": target}) as edge, edge.client() as client:
-        assert (await client.ask()).body == b'{"n":1}'
-        assert (await client.ask()).body == b'{"n":1}'
+        assert (await client.ask()).body == first
+        assert (await client.ask()).body == first
         await asyncio.sleep(0.05)
-        assert (await client.ask()).body == b'{"n":1}'
+        assert (await client.ask()).body == first
     assert target.connections == 3
