@@ -15,7 +15,7 @@ from prober.core.counters import Finding
 from prober.core.jobs import Job
 from shared.adapters.memory import MemoryBus, MemoryClient
 from shared.ports import Batch, Compare, Delete, KeyValue, Put, Snapshot, StoreHealth, TxnResult, Unavailable
-from shared.vocabulary.base import NO_VERSION, Version
+from shared.vocabulary.base import NO_VERSION
 from shared.vocabulary.decision import Ack
 from shared.vocabulary.health import PassiveWindow
 from shared.vocabulary.terms import EdgeMode, Outcome
@@ -244,8 +244,3 @@ class HttpPath:
         if self.cut or url not in self.replicas:
             raise Unavailable(f"{url}: connection refused")
         return self.replicas[url]
-
-
-def version_of(table: RouteTable) -> Version:
-    """The head that a table serves by."""
-    return table.head
