@@ -255,14 +255,29 @@ async def test_topics_are_made_as_specified(broker: Broker) -> None:
     """Missing topics are created with their partitions by whoever comes first, and coming second is no error."""
     t = topic(3, retention_ms="600000")
     async with broker.bus([t], client="a") as one, broker.bus([t], client="b") as two:
+        first = {b"0": one, b"1": two}  # their keys go to different partitions: see the next test
         await asyncio.gather(
-            *(bus.publish(t.name, key=b"k", value=b"v", timeout_s=PATIENT) for bus in (one, two))
+            *(bus.publish(t.name, key=key, value=b"v", timeout_s=PATIENT) for key, bus in first.items())
         )
         async with reading(one, t) as got:
             for number in range(40):
                 await one.publish(t.name, key=b"%d" % number, value=b"v", timeout_s=PATIENT)
             await got.until(42)
     assert {record.partition for record in got.records} == {0, 1, 2}
+    assert len({record.partition for record in got.records if record.offset == 0}) == 3
+
+
+@pytest.mark.needs("create", "first")
+async def test_two_first_writers_of_a_partition_are_both_kept(broker: Broker) -> None:
+    """Neither of two messages that meet in an empty partition is lost."""
+    for _ in range(20):
+        t = topic()
+        async with broker.bus([t], client="a") as one, broker.bus([t], client="b") as two:
+            await asyncio.gather(
+                *(bus.publish(t.name, key=b"k", value=b"v", timeout_s=PATIENT) for bus in (one, two))
+            )
+            async with reading(one, t) as got:
+                await got.until(2)
 
 
 @pytest.mark.needs("create")
