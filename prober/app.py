@@ -2,9 +2,8 @@
 
 import asyncio
 import random
-import signal
-from collections.abc import Callable, Iterator
-from contextlib import AsyncExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from shared.boot import next_boot
 from shared.clock import Clock, SystemClock
 from shared.log import get_logger
 from shared.ports import Bus
+from shared.signals import ended_by_signal
 from shared.supervise import Supervisor
 from shared.telemetry import Telemetry
 from shared.vocabulary.config import Fleet
@@ -50,7 +50,7 @@ async def run(file: NodeFile, *, started: Callable[[], None] | None = None) -> N
         held.push_async_callback(bus.close)
         probe = Probes(credentials=node.credentials, clock=clock)
         held.push_async_callback(probe.close)
-        ended = held.enter_context(_ended_by_signal())
+        ended = held.enter_context(ended_by_signal())
         supervisor = await held.enter_async_context(Supervisor())
         serving = supervisor.spawn(
             "prober",
@@ -66,7 +66,8 @@ async def run(file: NodeFile, *, started: Callable[[], None] | None = None) -> N
                 started=started,
             ),
         )
-        await asyncio.wait({serving, ended}, return_when=asyncio.FIRST_COMPLETED)
+        ending = supervisor.spawn("end", ended.wait())
+        await asyncio.wait({serving, ending}, return_when=asyncio.FIRST_COMPLETED)
         if serving.done():
             serving.result()
         log.info("prober ends")
@@ -158,22 +159,3 @@ async def _listen(
 
     admin = await serve_admin(address, registry=registry, ready=why_not_ready, status=status)
     held.push_async_callback(admin.close)
-
-
-@contextmanager
-def _ended_by_signal() -> Iterator[asyncio.Future[None]]:
-    """Done when this process has been asked to end."""
-    loop = asyncio.get_running_loop()
-    ended = loop.create_future()
-
-    def end() -> None:
-        if not ended.done():
-            ended.set_result(None)
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, end)
-    try:
-        yield ended
-    finally:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.remove_signal_handler(number)

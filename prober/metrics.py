@@ -25,6 +25,7 @@ class Metrics:
             "probes", "Probes that told something, by outcome", "target", "monitor", "outcome"
         )
         self.up = gauge("target_up", "1 UP, 0 DOWN, NaN UNKNOWN", "target", "monitor")
+        self.interval = gauge("probe_interval_seconds", "Pace at the moment", "target", "monitor")
         self.duration = Histogram(
             "leeward_prober_probe_seconds",
             "How long probes took, whatever their outcome",
@@ -33,6 +34,9 @@ class Metrics:
             registry=registry,
         )
         self.untold = counter("probes_without_finding", "Probes that failed on this side", "monitor")
+        self.cost = counter(
+            "probe_cost_usd", "What probes cost, by list price, in US dollars", "target", "monitor"
+        )
         self.unpaid = counter(
             "probes_over_cost_ceiling", "Probes not sent, to stay below the ceiling", "monitor"
         )
@@ -54,5 +58,7 @@ class Metrics:
         """Drop the labels of jobs that are gone."""
         for key in keys:
             self.up.remove(*key)
+            self.interval.remove(*key)
+            self.cost.remove(*key)
             for outcome in Outcome:
                 self.probes.remove(*key, outcome.value)

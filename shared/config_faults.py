@@ -14,11 +14,11 @@ from pydantic_core import ErrorDetails
 from shared.vocabulary.base import Id, Sha256
 from shared.vocabulary.config import Path as HttpPath
 from shared.vocabulary.node import EtcdAddress, HostPort, SecretRef
-from shared.yaml_tree import Fault, Tree, Where
+from shared.yaml_tree import Fault, Lines, Where
 
 
-def explain(error: ValidationError, tree: Tree, kind: type[BaseModel]) -> Iterator[Fault]:
-    """One fault per error of validating `tree.value` as `kind`."""
+def explain(error: ValidationError, tree: Lines, kind: type[BaseModel]) -> Iterator[Fault]:
+    """One fault per error of validating as `kind` the value whose lines `tree` knows."""
     details = error.errors(include_url=False)
     deeper = {detail["loc"][:depth] for detail in details for depth in range(len(detail["loc"]))}
     for detail in details:
@@ -30,7 +30,7 @@ def explain(error: ValidationError, tree: Tree, kind: type[BaseModel]) -> Iterat
         yield Fault(tree.line(where), where, what)
 
 
-def _sentence(detail: ErrorDetails, where: Where, tree: Tree, kind: type[BaseModel]) -> tuple[Where, str]:
+def _sentence(detail: ErrorDetails, where: Where, tree: Lines, kind: type[BaseModel]) -> tuple[Where, str]:
     context: dict[str, Any] = detail.get("ctx", {})
     match detail["type"]:
         case "extra_forbidden":

@@ -8,7 +8,7 @@ checked as far as they can be, so that nobody mends a file one error at a time.
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
@@ -26,7 +26,7 @@ from shared.vocabulary.config import (
     problems,
 )
 from shared.vocabulary.node import NodeFile
-from shared.yaml_tree import Fault, Tree, Unreadable, Where, read
+from shared.yaml_tree import Fault, Lines, NoLines, Tree, Unreadable, Where, read
 
 MAX_SHOWN = 200
 """Problems reported in full; the rest are counted."""
@@ -56,8 +56,8 @@ def load(path: Path) -> NodeFile:
 
 
 def load_fleet(path: Path) -> Fleet:
-    """The fleet of a file: of a whole one, of one with `fleet:` alone, or of one that is a fleet from
-    the top (as `leeward config show` prints it). A `node:` beside it must be right too.
+    """The fleet of a file: of a whole one, of one with `fleet:` alone, of one that is a fleet from the
+    top, or of what `leeward config show` printed. A `node:` beside it must be right too.
 
     Raises ConfigError.
     """
@@ -74,9 +74,28 @@ def load_fleet(path: Path) -> Fleet:
     return fleet
 
 
+def fleet_faults(raw: Any) -> tuple[Fleet | None, tuple[str, ...]]:
+    """A fleet that came as JSON, and what is wrong with it, in the words that a file's faults have:
+    `targets[3].url: must be …`. Without a fault there is a fleet."""
+    found: list[Fault] = []
+    fleet: Fleet | None = None
+    try:
+        fleet = Fleet.model_validate(raw)
+    except ValidationError as error:
+        found += explain(error, NoLines(), Fleet)
+    if isinstance(raw, dict):
+        found += _beside(found, _cross_references(raw, NoLines(), ()))
+    said = tuple(f"{dotted(fault.where)}: {fault.what}".removeprefix(": ") for fault in dict.fromkeys(found))
+    return (None if said else fleet), said[:MAX_SHOWN]
+
+
 class _FleetFile(BaseModel):
+    """`fleet:` alone, or under the version that it had when it was shown; which says nothing here."""
+
     model_config = NodeFile.model_config
     fleet: Fleet
+    config_version: int = 0
+    schema_version: Literal[1] = 1
 
 
 def _read(path: Path) -> Tree:
@@ -101,11 +120,16 @@ def _validated(kind: type[Model], tree: Tree, path: Path, *, fleet_at: Where) ->
     for step in fleet_at:
         raw = raw.get(step) if isinstance(raw, dict) else None
     if isinstance(raw, dict):
-        told = {fault.where for fault in found}
-        found += (fault for fault in _cross_references(raw, tree, fleet_at) if fault.where not in told)
+        found += _beside(found, _cross_references(raw, tree, fleet_at))
     if found or model is None:
         raise ConfigError(_lines(path, found))
     return model
+
+
+def _beside(told: Sequence[Fault], more: Iterator[Fault]) -> list[Fault]:
+    """Of `more`, what concerns a place of which nothing was told yet."""
+    places = {fault.where for fault in told}
+    return [fault for fault in more if fault.where not in places]
 
 
 def _lines(path: Path, faults: Sequence[Fault]) -> list[str]:
@@ -128,7 +152,7 @@ def dotted(where: Where) -> str:
 # ---------------------------------------------------------------- cross-references of what can be read
 
 
-def _cross_references(raw: dict[str, Any], tree: Tree, at: Where) -> Iterator[Fault]:
+def _cross_references(raw: dict[str, Any], tree: Lines, at: Where) -> Iterator[Fault]:
     for where, what in problems(_as_far_as_it_goes(raw)):
         full = (*at, *where)
         yield Fault(tree.line(full), full, what)
@@ -145,7 +169,7 @@ def _as_far_as_it_goes(raw: dict[str, Any]) -> Fleet:
     return Fleet.model_construct(
         regions=regions,
         targets=_items(raw, "targets", Target, lambda _, __: {"region": somewhere}),
-        monitors=_items(raw, "monitors", Monitor, lambda _, __: {"targets": ()}),
+        monitors=_items(raw, "monitors", Monitor, lambda _, __: {"kind": "http", "targets": ()}),
         routes=_items(raw, "routes", Route, _route_stand_in),
         policy=policy,
         client_keys=_items(raw, "client_keys", ClientKey, lambda _, __: {}),

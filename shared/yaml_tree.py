@@ -6,7 +6,7 @@ twice, keys that are not text, tags, more than one document. What the values mea
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import yaml
 
@@ -29,6 +29,30 @@ class Fault(NamedTuple):
     line: int
     where: Where
     what: str
+
+
+class Lines(Protocol):
+    """Where values stand, for whoever explains what is wrong with them."""
+
+    def line(self, where: Where) -> int:
+        """The 1-based line of the value at `where`; 0 where there are no lines."""
+        ...
+
+    def text(self, where: Where) -> str | None:
+        """The scalar at `where` as it is written, or None."""
+        ...
+
+
+class NoLines:
+    """`Lines` of what did not come from a file."""
+
+    def line(self, where: Where) -> int:
+        """0: there are none."""
+        return 0
+
+    def text(self, where: Where) -> str | None:
+        """None: it was not written by hand."""
+        return None
 
 
 class Unreadable(Exception):

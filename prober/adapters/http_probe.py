@@ -96,20 +96,27 @@ class HttpProbe:
         """What a complete answer came to. Raises Withheld and _Stopped."""
         asked = question(job)
         secret = self._credentials.headers_for(job.target.credential, job.target.url)
-        async with self._answer(job, asked, {**asked.headers, **secret}) as response:
+        async with self._answer(job, asked, {**asked.headers, **job.monitor.headers, **secret}) as response:
             body, complete = await _read(response)
         latency_ms = self._ms_since(began)
         judgement = judge(job, body, complete=complete)
         result = of_answer(
             response.status,
-            expected=response.status in _expected(job),
+            expected=_expected(job, response.status),
             retry_after="retry-after" in response.headers,
             problem=_encoding_problem(response) or judgement.problem,
             latency_ms=latency_ms,
             slow_ms=job.monitor.slow_ms,
         )
+        remark = judgement.remark if result.outcome.good else ""
         return Finding(
-            result.outcome, latency_ms, result.hard, result.detail, judgement.tokens_in, judgement.tokens_out
+            outcome=result.outcome,
+            latency_ms=latency_ms,
+            hard=result.hard,
+            detail=result.detail or remark,
+            tokens_in=judgement.tokens_in,
+            tokens_out=judgement.tokens_out,
+            unjudged=bool(judgement.remark),
         )
 
     def _ms_since(self, began: float) -> float:
@@ -157,8 +164,8 @@ async def _read(response: aiohttp.ClientResponse) -> tuple[bytes, bool]:
     return b"".join(parts), True
 
 
-def _expected(job: Job) -> tuple[int, ...]:
-    return job.monitor.expect_status if job.monitor.kind == "http" else (200,)
+def _expected(job: Job, status: int) -> bool:
+    return job.monitor.expects(status) if job.monitor.kind == "http" else status == 200
 
 
 def _encoding_problem(response: aiohttp.ClientResponse) -> str | None:

@@ -33,6 +33,7 @@ class Board:
     def __init__(self) -> None:
         self._jobs: dict[Key, Job] = {}
         self._tracks: dict[Key, Track] = {}
+        self._intervals_s: dict[Key, float] = {}
         self._news: dict[Key, str | None] = {}
 
     def __len__(self) -> int:
@@ -57,6 +58,7 @@ class Board:
             if key in fresh and fresh[key].asks_the_same_of(self._jobs[key])
         }
         self._jobs, self._tracks = fresh, kept
+        self._intervals_s = {key: pace for key, pace in self._intervals_s.items() if key in kept}
         self._news = {key: trace for key, trace in self._news.items() if key in kept}
 
     def apply(self, job: Job, finding: Finding, *, now: datetime, traceparent: str | None) -> Applied | None:
@@ -76,6 +78,11 @@ class Board:
         if news:
             self._news[job.key] = traceparent if before.state != after.state else self._news.get(job.key)
         return Applied(before.state, after.state, news)
+
+    def pace(self, key: Key, interval_s: float) -> None:
+        """From now on `key` is probed every `interval_s`; said with its state, so that readers know until
+        when that is fresh."""
+        self._intervals_s[key] = interval_s
 
     def news(self) -> tuple[Key, ...]:
         """What changed and has not been told, oldest first."""
@@ -97,10 +104,14 @@ class Board:
     def states(self, keys: Iterable[Key] | None = None) -> tuple[ProbeState, ...]:
         """What is known of `keys`, or of everything; jobs not probed yet are left out."""
         chosen = self._tracks if keys is None else (key for key in keys if key in self._tracks)
-        return tuple(_state(self._jobs[key], self._tracks[key]) for key in chosen)
+        return tuple(self._state(key) for key in chosen)
+
+    def _state(self, key: Key) -> ProbeState:
+        job = self._jobs[key]
+        return _state(job, self._tracks[key], self._intervals_s.get(key, job.monitor.interval_s))
 
 
-def _state(job: Job, track: Track) -> ProbeState:
+def _state(job: Job, track: Track, interval_s: float) -> ProbeState:
     last, probed_at, changed_at = track.last, track.probed_at, track.changed_at
     assert last is not None  # `step` sets all three
     assert probed_at is not None
@@ -119,6 +130,8 @@ def _state(job: Job, track: Track) -> ProbeState:
         latency_ms_p99=round(quantile(track.latencies_ms, 0.99), 3),
         probed_at=probed_at,
         changed_at=changed_at,
-        interval_s=job.monitor.interval_s,
+        interval_s=interval_s,
         traceparent=track.traceparent,
+        judged=track.judged,
+        garbled=track.wrong.bit_count(),
     )

@@ -19,6 +19,7 @@ from datetime import datetime
 from typing import Final, Literal
 
 from shared.vocabulary.config import Monitor
+from shared.vocabulary.health import QUALITY_RESULTS
 from shared.vocabulary.terms import Outcome
 
 State = Literal["UP", "DOWN", "UNKNOWN"]
@@ -36,6 +37,9 @@ TRANSITIONS: Final[Mapping[tuple[State, Filled], State]] = {
     ("DOWN", "neither"): "DOWN",
 }
 """By the state before and the counter that this outcome has filled."""
+
+KNOWING: Final = ("chat", "embedding")
+"""Kinds of monitors that know what a right answer is; others see only that there is one."""
 
 STANDSTILL_S: Final = 0.5
 """A probe that ends this much after its deadline shows that this process stood still, not its target."""
@@ -55,6 +59,8 @@ class Finding:
     tokens_in: int | None = None
     tokens_out: int | None = None
     """As the target counted them, where it did."""
+    unjudged: bool = False
+    """An answer that ended before it could be compared with what was expected, by no fault of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +72,10 @@ class Track:
     bad: int = 0
     hard_bad: int = 0
     """Hard outcomes at the end of the bad run."""
+    fine: int = 0
+    """Outcomes OK in a row."""
+    since_doubt: int | None = None
+    """Probes since the last outcome that spoke against the state; None when none ever did."""
     latencies_ms: tuple[float, ...] = ()
     """Of the last good outcomes, oldest first. A refusal is quick and says nothing about speed."""
     last: Finding | None = None
@@ -73,6 +83,10 @@ class Track:
     changed_at: datetime | None = None
     traceparent: str | None = None
     """Of the probe that changed `state`."""
+    judged: int = 0
+    """Answers so far, where the monitor knows what is right; up to `QUALITY_RESULTS`."""
+    wrong: int = 0
+    """The last `judged` answers as bits, the newest lowest: 1 where it was wrong."""
 
     def hard(self, monitor: Monitor) -> bool:
         """Whether the present run of bad outcomes is hard evidence."""
@@ -98,11 +112,16 @@ def step(
     )
     state = TRANSITIONS[track.state, filled]
     changed = state != track.state or track.changed_at is None
+    doubtful = outcome.good if track.state == "DOWN" else outcome.counts_down
+    since_doubt = None if track.since_doubt is None else track.since_doubt + 1
+    judged, wrong = _judged(track, finding, monitor)
     return Track(
         state=state,
         good=good,
         bad=bad,
         hard_bad=hard_bad,
+        fine=track.fine + 1 if outcome is Outcome.OK else 0,
+        since_doubt=0 if doubtful else since_doubt,
         latencies_ms=(*track.latencies_ms, finding.latency_ms)[-REMEMBERED:]
         if outcome.good
         else track.latencies_ms,
@@ -110,7 +129,18 @@ def step(
         probed_at=now,
         changed_at=now if changed else track.changed_at,
         traceparent=traceparent if state != track.state else track.traceparent,
+        judged=judged,
+        wrong=wrong,
     )
+
+
+def _judged(track: Track, finding: Finding, monitor: Monitor) -> tuple[int, int]:
+    """`judged` and `wrong` after `finding`; one that brought no answer changes neither."""
+    outcome = finding.outcome
+    if monitor.kind not in KNOWING or finding.unjudged or not (outcome.good or outcome is Outcome.GARBLED):
+        return track.judged, track.wrong
+    kept = (1 << QUALITY_RESULTS) - 1
+    return min(QUALITY_RESULTS, track.judged + 1), (track.wrong << 1 | (outcome is Outcome.GARBLED)) & kept
 
 
 def credible(finding: Finding, monitor: Monitor) -> bool:

@@ -1,8 +1,14 @@
 """How a monitor's question is put in each dialect, and whether the answer is one.
 
-A probe asks whether a model works, not whether it is clever. So a reasoning model that spent its few
-tokens on thinking and was cut off is well: only what is malformed, empty for no reason, or wrong in
-full is GARBLED.
+A probe asks whether a model works, not whether it is clever:
+
+    ended, with the expected words         well
+    ended, with others, or with none       GARBLED, thoughts or not: a client would have got the same
+    cut off while it was thinking          well, and the detail says that nothing could be judged. It worked
+                                           for as long as our own limit let it; the limit is what is wrong
+    cut off before its first word          the same: many servers hide the thoughts that were spent
+    cut off in the middle of other words   GARBLED: asked for a word, it went on and on
+    malformed                              GARBLED
 """
 
 import math
@@ -14,10 +20,13 @@ from urllib.parse import quote
 import msgspec
 
 from prober.core.jobs import Job
+from prober.core.known_answer import says, spoken
+from shared.vocabulary.monitor import Monitor
 from shared.vocabulary.terms import Dialect
 
 ANTHROPIC_VERSION: Final = "2023-06-01"
 """The version header that the Messages API requires."""
+UNJUDGED: Final = "cut off by the token limit before an answer"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +41,11 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """What an answer's body is worth: `problem` says what is wrong with it, in words of our own."""
+    """What an answer's body is worth: `problem` says what is wrong with it, in words of our own; `remark`
+    what else should be known of one that is well."""
 
     problem: str | None = None
+    remark: str = ""
     tokens_in: int | None = None
     tokens_out: int | None = None
 
@@ -55,7 +66,7 @@ class _Said:
 def question(job: Job) -> Question:
     """What to send for `job`. Raises KeyError for a kind and dialect that do not go together."""
     if job.monitor.kind == "http":
-        return Question(job.monitor.method, job.monitor.path)
+        return _plain(job.monitor)
     return _QUESTIONS[job.monitor.kind, job.target.dialect](job)
 
 
@@ -77,6 +88,12 @@ def judge(job: Job, body: bytes, *, complete: bool = True) -> Judgement:
 # ---------------------------------------------------------------- questions
 
 
+def _plain(monitor: Monitor) -> Question:
+    if monitor.body is None:
+        return Question(monitor.method, monitor.path)
+    return Question(monitor.method, monitor.path, {"content-type": "application/json"}, monitor.body.encode())
+
+
 def _json(path: str, body: dict[str, Any], headers: Mapping[str, str] | None = None) -> Question:
     return Question(
         "POST", path, {"content-type": "application/json", **(headers or {})}, msgspec.json.encode(body)
@@ -92,7 +109,7 @@ def _openai_chat(job: Job) -> Question:
         {
             "model": job.target.model,
             "messages": [{"role": "user", "content": job.monitor.prompt}],
-            "max_completion_tokens" if reasoning else "max_tokens": job.monitor.max_tokens,
+            "max_completion_tokens" if reasoning else "max_tokens": job.max_tokens,
         },
     )
 
@@ -103,7 +120,7 @@ def _anthropic_chat(job: Job) -> Question:
         {
             "model": job.target.model,
             "messages": [{"role": "user", "content": job.monitor.prompt}],
-            "max_tokens": job.monitor.max_tokens,
+            "max_tokens": job.max_tokens,
         },
         {"anthropic-version": ANTHROPIC_VERSION},
     )
@@ -114,7 +131,7 @@ def _gemini_chat(job: Job) -> Question:
         f"/models/{quote(job.target.model, safe='')}:generateContent",
         {
             "contents": [{"role": "user", "parts": [{"text": job.monitor.prompt}]}],
-            "generationConfig": {"maxOutputTokens": job.monitor.max_tokens},
+            "generationConfig": {"maxOutputTokens": job.max_tokens},
         },
     )
 
@@ -279,42 +296,52 @@ def _judge_chat(said: Callable[[bytes], _Said | None]) -> Callable[[Job, bytes],
         answer = said(body)
         if answer is None:
             return Judgement("no answer in the body")
-        return Judgement(_chat_problem(job, answer), answer.tokens_in, answer.tokens_out)
+        problem = _chat_problem(job, answer)
+        remark = UNJUDGED if problem is None and _unjudged(job, answer) else ""
+        return Judgement(problem, remark, answer.tokens_in, answer.tokens_out)
 
     return judge_it
 
 
 def _chat_problem(job: Job, said: _Said) -> str | None:
-    text = said.text.strip()
-    # Open weights often think aloud inside the text, and are cut off there.
-    thinking = said.thought or "reasoning" in job.target.capabilities or text.startswith("<think>")
-    if said.cut and (thinking or not text):
+    if _unjudged(job, said):
         return None
+    text, expected = spoken(said.text), job.monitor.expect_answer
     if not text:
-        return None if said.thought else "empty answer"
-    expected = job.monitor.expect_answer
-    if expected is not None and expected.casefold() not in text.casefold():
+        return "thoughts without an answer" if said.thought or text is None else "empty answer"
+    if expected is not None and not says(text, expected):
         return "answer without the expected text"
     return None
+
+
+def _unjudged(job: Job, said: _Said) -> bool:
+    """Whether the answer was cut off before its words, or where they may still have been thoughts."""
+    text = spoken(said.text)
+    return said.cut and (not text or said.thought or "reasoning" in job.target.capabilities)
 
 
 def _judge_openai_vector(job: Job, body: bytes) -> Judgement:
     answer = msgspec.json.decode(body, type=_OpenAiVectors)
     usage = answer.usage or _OpenAiUsage()
-    problem = _vector_problem(answer.data[0].embedding) if answer.data else "no embedding in the body"
-    return Judgement(problem, usage.prompt_tokens, 0)
+    problem = _vector_problem(job, answer.data[0].embedding) if answer.data else "no embedding in the body"
+    return Judgement(problem, tokens_in=usage.prompt_tokens, tokens_out=0)
 
 
 def _judge_gemini_vector(job: Job, body: bytes) -> Judgement:
-    return Judgement(_vector_problem(msgspec.json.decode(body, type=_GeminiVector).embedding.values))
+    return Judgement(_vector_problem(job, msgspec.json.decode(body, type=_GeminiVector).embedding.values))
 
 
-def _vector_problem(vector: list[float]) -> str | None:
+def _vector_problem(job: Job, vector: list[float]) -> str | None:
+    expected = job.monitor.expect_dimensions
     if not vector:
         return "embedding of dimension 0"
+    if expected is not None and len(vector) != expected:
+        return f"embedding of dimension {len(vector)}, not {expected}"
     # JSON cannot say NaN, but an overflowing literal such as 1e999 may be read as infinity.
     if not all(math.isfinite(value) for value in vector):
         return "embedding with a value that is not finite"
+    if not any(vector):
+        return "embedding of nothing but zeros"
     return None
 
 

@@ -28,6 +28,12 @@ class Job:
     def key(self) -> Key:
         return (self.target.id, self.monitor.id)
 
+    @property
+    def max_tokens(self) -> int:
+        """What a chat answer may be long, thoughts and all."""
+        reasoning = "reasoning" in self.target.capabilities
+        return self.monitor.reasoning_max_tokens if reasoning else self.monitor.max_tokens
+
     def asks_the_same_of(self, other: "Job") -> bool:
         """Whether what is known of `other` holds for this one too: the same question at the same place.
         Pace and thresholds may differ."""

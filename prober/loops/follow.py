@@ -7,6 +7,7 @@ from typing import Final
 import msgspec
 from pydantic import ValidationError
 
+from prober.core.cost import permitted, worst_case_usd
 from prober.core.jobs import Job, jobs_of
 from prober.metrics import Metrics
 from shared import topics
@@ -110,6 +111,14 @@ class Follow:
                 target=job.target.id,
                 dialect=job.target.dialect.value,
             )
+        for job in jobs:
+            if not permitted((), job, now=0.0):
+                log.warning(
+                    "one probe may cost more than its ceiling, none will be sent",
+                    monitor=job.monitor.id,
+                    target=job.target.id,
+                    worst_case_usd=worst_case_usd(job),
+                )
         self.config_version, self.known = version, True
         self._metrics.config_version.set(version)
         self._apply(jobs)

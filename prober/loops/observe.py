@@ -5,9 +5,10 @@ from collections.abc import Callable
 from typing import Final
 
 from prober.core.board import Board
-from prober.core.cost import Spending, actual_usd, permitted, spend
-from prober.core.counters import credible
+from prober.core.cost import Spending, actual_usd, carried_s, permitted, spend
+from prober.core.counters import Finding, credible
 from prober.core.jobs import Job, Key
+from prober.core.pace import paced_s, wanted_s
 from prober.core.schedule import Schedule
 from prober.metrics import Metrics
 from prober.ports import Probe
@@ -67,6 +68,8 @@ class Observe:
         self._metrics.jobs.set(len(jobs))
         for key in gone:
             self._spending.pop(key, None)
+        for state in self._board.states():  # and not the others: a first probe waits for no pace
+            self._pace((state.target, state.monitor))
         self._woken.set()
 
     async def run(self) -> None:
@@ -103,6 +106,7 @@ class Observe:
         try:
             while current is not None:
                 await self._once(current)
+                self._pace(key)
                 current = self._board.jobs.get(key) if key in self._again else None
                 self._again.discard(key)
         finally:
@@ -126,9 +130,12 @@ class Observe:
             if traced
             else None
         )
+        finding: Finding | None = None
         try:
-            finding = await self._probe.probe(job)
-            self._pay(job, actual_usd(job, finding))
+            try:
+                finding = await self._probe.probe(job)
+            finally:
+                self._pay(job, actual_usd(job, finding))
             if finding is None or not credible(finding, job.monitor):
                 self._metrics.untold.labels(job.monitor.id).inc()
                 return
@@ -161,11 +168,29 @@ class Observe:
                 span.end()
 
     def _affordable(self, job: Job) -> bool:
-        if permitted(self._spending.get(job.key), job, now=self._clock.monotonic()):
+        if permitted(self._spending.get(job.key, ()), job, now=self._clock.monotonic()):
             return True
         self._metrics.unpaid.labels(job.monitor.id).inc()
         return False
 
     def _pay(self, job: Job, usd: float) -> None:
         if usd > 0.0:
-            self._spending[job.key] = spend(self._spending.get(job.key), usd, now=self._clock.monotonic())
+            self._metrics.cost.labels(*job.key).inc(usd)
+            self._spending[job.key] = spend(self._spending.get(job.key, ()), usd, now=self._clock.monotonic())
+
+    def _pace(self, key: Key) -> None:
+        """Let the next probe of `key` come when its last outcomes and its ceiling say; nothing when it is
+        no longer watched."""
+        job = self._board.jobs.get(key)
+        if job is None:
+            return
+        now = self._clock.monotonic()
+        interval_s = paced_s(
+            wanted_s(self._board.track(key), job.monitor),
+            carried_s(self._spending.get(key, ()), job, now=now),
+            job.monitor,
+        )
+        self._board.pace(key, interval_s)
+        self._metrics.interval.labels(*key).set(interval_s)
+        if self._schedule.pace(key, interval_s, now=now):
+            self._woken.set()

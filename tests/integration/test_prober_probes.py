@@ -390,3 +390,44 @@ async def test_a_cancelled_probe_leaves_nothing(probes: Probes) -> None:
             task.cancel()
         results = await asyncio.gather(*tasks, return_exceptions=True)
     assert all(isinstance(result, asyncio.CancelledError) for result in results)
+
+
+async def test_a_monitor_s_headers_and_body_are_what_is_sent() -> None:
+    """They go out as configured, beside the credential and never instead of it; the answer is judged by class."""
+    requests: list[tuple[str, dict[str, str], bytes]] = []
+
+    async def note(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        requests.append(await request_of(reader))
+        writer.write(response(202, b"queued"))
+
+    async with served(note) as url:
+        probes = Probes(credentials={}, clock=SystemClock())
+        posted = monitor(
+            method="POST",
+            path="/jobs?dry=1",
+            headers={"X-Team": "sre", "User-Agent": "watch"},
+            body='{"ping": true}',
+            expect_status=("2xx",),
+            expect_body="queued",
+        )
+        typed = monitor(
+            method="POST", headers={"Content-Type": "text/plain"}, body="ping", expect_status=(200,)
+        )
+        assert (await within(1.0, probes, Job(target(url), posted))).outcome is Outcome.OK
+        finding = await within(1.0, probes, Job(target(url), typed))
+        await probes.close()
+    assert (finding.outcome, finding.detail) == (Outcome.GARBLED, "status 202")
+    (line, headers, body), (_, typed_headers, typed_body) = requests
+    assert line == "POST /v1/jobs?dry=1 HTTP/1.1"
+    assert (headers["x-team"], headers["user-agent"]) == ("sre", "watch")
+    assert (headers["content-type"], body) == ("application/json", b'{"ping": true}')
+    assert (typed_headers["content-type"], typed_body) == ("text/plain", b"ping")
+
+
+async def test_an_answer_that_was_cut_off_while_thinking_says_that_it_was_not_judged(probes: Probes) -> None:
+    """The operator sees that the token limit is too small for the known answer to mean anything."""
+    thinking = said("", "length", reasoning_content="Let me")
+    async with served(answers(response(200, thinking))) as url:
+        finding = await within(1.0, probes, Job(target(url), monitor("chat", expect_answer="ready")))
+    assert (finding.outcome, finding.detail) == (Outcome.OK, "cut off by the token limit before an answer")
+    assert finding.unjudged

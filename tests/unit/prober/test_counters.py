@@ -140,6 +140,23 @@ def test_latencies_are_those_of_good_answers_and_few() -> None:
     assert len(after("." * 100).latencies_ms) == REMEMBERED
 
 
+def test_a_monitor_that_knows_counts_the_wrong_of_the_last_hundred() -> None:
+    """Right and wrong answers, by those who know; what brought no answer is neither."""
+    knowing = Monitor(id="ask", kind="chat", prompt="2+2?", expect_answer="4")
+
+    def judged(outcomes: str, monitor: Monitor = knowing) -> tuple[int, int]:
+        track = Track()
+        for letter in outcomes:
+            track = step(track, LETTERS[letter], monitor, now=START, traceparent=None)
+        return track.judged, track.wrong.bit_count()
+
+    assert judged("") == (0, 0)
+    assert judged("..g.sgRTfot") == (6, 2)
+    assert judged("g" * 30 + "." * 80) == (100, 20)
+    assert judged("g" * 300) == (100, 100)
+    assert judged("..g.", Monitor(id="http", kind="http")) == (0, 0)
+
+
 def test_the_table_is_complete() -> None:
     """Every state has an answer to every event."""
     states, events = ("UNKNOWN", "UP", "DOWN"), ("good", "bad", "neither")
@@ -152,3 +169,13 @@ def test_quantiles_are_nearest_rank() -> None:
     assert (quantile(values, 0.5), quantile(values, 0.99)) == (10.0, 20.0)
     assert quantile([7.0], 0.5) == 7.0
     assert quantile([], 0.99) == 0.0
+
+
+def test_an_answer_that_could_not_be_compared_is_life_and_no_quality() -> None:
+    """A model whose thoughts were cut off by our own limit is up, and neither right nor wrong."""
+    chat = Monitor(id="chat", kind="chat", consecutive_up=2)
+    track = Track()
+    for unjudged in (True, True, False, True):
+        finding = Finding(Outcome.OK, 1.0, unjudged=unjudged)
+        track = step(track, finding, chat, now=START, traceparent=None)
+    assert (track.state, track.good, track.judged, track.wrong) == ("UP", 4, 1, 0)

@@ -63,7 +63,11 @@ def chat_body(dialect: Dialect, text: str | None, *, cut: bool = False, thought:
         ("no", False, True, False),
         (" \n", False, False, False),
         (None, False, False, False),
-        (None, False, True, True),
+        (None, False, True, False),
+        ("<think>ready?</think>", False, False, False),
+        ("<think>yes or no?</think> Ready!", False, False, True),
+        ("<think>ready?</think> no", False, False, False),
+        ("I am already here", False, False, False),
         (None, True, True, True),
         (None, True, False, True),
         ("", True, False, True),
@@ -75,7 +79,7 @@ def chat_body(dialect: Dialect, text: str | None, *, cut: bool = False, thought:
 def test_a_model_that_works_is_well_and_one_that_does_not_is_garbled(
     dialect: Dialect, text: str | None, cut: bool, thought: bool, good: bool
 ) -> None:
-    """The same answer has the same worth in every dialect; thinking is never a fault."""
+    """The same answer has the same worth in every dialect; thinking is never a fault, nor an answer."""
     verdict = judge(
         job("chat", dialect, expect_answer="ready"), chat_body(dialect, text, cut=cut, thought=thought)
     )
@@ -116,11 +120,41 @@ def test_chat_is_limited_in_every_dialect(dialect: Dialect, path: str, limit: tu
 
 def test_reasoning_models_are_limited_in_their_own_word() -> None:
     """OpenAI's reasoning models refuse `max_tokens`; compatible servers may not know the newer name."""
-    asked = question(job("chat", Dialect.OPENAI, "reasoning", max_tokens=5))
+    asked = question(job("chat", Dialect.OPENAI, "reasoning", max_tokens=5, reasoning_max_tokens=700))
     assert asked.body is not None
     body = json.loads(asked.body)
-    assert body["max_completion_tokens"] == 5
+    assert body["max_completion_tokens"] == 700
     assert "max_tokens" not in body
+
+
+@pytest.mark.parametrize("dialect", [Dialect.OPENAI, Dialect.ANTHROPIC, Dialect.GEMINI])
+def test_reasoning_models_have_room_to_think(dialect: Dialect) -> None:
+    """Sixteen tokens would end every answer in the first thought, and nothing would ever be compared."""
+    asked = question(job("chat", dialect, "reasoning"))
+    assert asked.body is not None
+    assert b"1024" in asked.body
+    assert b"16" not in asked.body
+
+
+@pytest.mark.parametrize("dialect", [Dialect.OPENAI, Dialect.ANTHROPIC, Dialect.GEMINI])
+@pytest.mark.parametrize(("text", "thought"), [(None, True), (None, False), ("<think>Let me", False)])
+def test_what_was_cut_off_before_an_answer_is_well_and_says_that_it_was_not_judged(
+    dialect: Dialect, text: str | None, thought: bool
+) -> None:
+    """Our own limit ended it, so it is not the model's fault; but nobody shall think that it was right."""
+    asked = job("chat", dialect, expect_answer="ready")
+    verdict = judge(asked, chat_body(dialect, text, cut=True, thought=thought))
+    assert verdict.problem is None
+    assert verdict.remark == "cut off by the token limit before an answer"
+    assert judge(asked, chat_body(dialect, "ready")).remark == ""
+
+
+def test_a_plain_question_carries_its_body() -> None:
+    """POST with a body is JSON; without one there is nothing to name."""
+    asked = question(job("http", Dialect.HTTP, method="POST", path="/check", body='{"ping": 1}'))
+    assert (asked.method, asked.path, asked.body) == ("POST", "/check", b'{"ping": 1}')
+    assert asked.headers == {"content-type": "application/json"}
+    assert question(job("http", Dialect.HTTP)).headers == {}
 
 
 def test_anthropic_is_told_its_version() -> None:
@@ -186,3 +220,23 @@ def test_an_embedding_is_finite() -> None:
     """A number that no float can hold is refused, however it is written."""
     body = b'{"data":[{"embedding":[1e999]}]}'
     assert judge(job("embedding", Dialect.OPENAI), body).problem is not None
+
+
+@pytest.mark.parametrize(
+    ("vector", "problem"),
+    [
+        ([0.1, 0.2, 0.3], None),
+        ([0.1, 0.2], "embedding of dimension 2, not 3"),
+        ([0.0, 0.0, 0.0], "embedding of nothing but zeros"),
+    ],
+)
+@pytest.mark.parametrize("dialect", [Dialect.OPENAI, Dialect.GEMINI])
+def test_an_embedding_is_as_long_as_expected_and_points_somewhere(
+    dialect: Dialect, vector: list[float], problem: str | None
+) -> None:
+    """Another dimension is another model, and a vector of zeros is as near to everything as to nothing."""
+    body = (
+        {"data": [{"embedding": vector}]} if dialect is Dialect.OPENAI else {"embedding": {"values": vector}}
+    )
+    asked = job("embedding", dialect, expect_dimensions=3)
+    assert judge(asked, json.dumps(body).encode()).problem == problem

@@ -2,13 +2,15 @@ import asyncio
 import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from itertools import pairwise
 
+from control_plane.core.fold import STALE_AFTER_INTERVALS
 from prober.app import serve
 from shared import topics
 from shared.adapters.memory import MemoryBroker, MemoryBus
 from shared.telemetry import NoTelemetry
 from shared.vocabulary.base import canonical_json
-from shared.vocabulary.config import Fleet, FleetConfig
+from shared.vocabulary.config import Cost, Fleet, FleetConfig
 from shared.vocabulary.health import HealthEvent, ProbeState
 from shared.vocabulary.node import BusAddress, Node
 from shared.vocabulary.terms import Role
@@ -37,12 +39,12 @@ class World:
         self.dead: set[str] = set()
 
     @asynccontextmanager
-    async def prober(self, boot: int = 1) -> AsyncIterator[MemoryBus]:
+    async def prober(self, boot: int = 1, watching: Fleet | None = None) -> AsyncIterator[MemoryBus]:
         bus = self.broker.bus("prober-r")
         task = asyncio.create_task(
             serve(
                 node=NODE,
-                fleet=of("a", "b", "c"),
+                fleet=watching or of("a", "b", "c"),
                 boot=boot,
                 bus=bus,
                 probe=ToldProbe(answer=lambda job: REFUSED if job.target.id in self.dead else OK),
@@ -156,5 +158,38 @@ def test_a_fleet_on_the_bus_is_followed() -> None:
             assert world.events()[-1].config_version == 4
             assert {state.target for state in world.events()[-1].probes} <= {"y"}
         assert world.known()["y"].state == "UP"
+
+    in_virtual_time(story)
+
+
+def test_however_slow_the_pace_the_prober_is_heard_and_what_it_knows_stays_fresh() -> None:
+    """Calm, doubt, recovery and a ceiling that stretches the pace over minutes: an event goes out every
+    round all the same, and no state in it is older than its own pace lets a reader take it for stale."""
+
+    async def story(clock: NodeClock, rng: random.Random) -> None:
+        world = World(clock, rng)
+        paid = Cost(output_usd_per_mtok=1000.0)
+        watching = fleet(
+            [target("a", cost=paid), target("b", cost=paid)],
+            [
+                monitor(interval_s=10.0, min_interval_s=0.5, max_interval_s=300.0),
+                monitor("chat", kind="chat", min_interval_s=5.0, cost_ceiling_usd_per_hour=0.16),
+            ],
+        )
+        async with world.prober(watching=watching):
+            for dead, for_s in ((set(), 1500.0), ({"a"}, 200.0), (set(), 100.0)):
+                world.dead = set(dead)
+                await asyncio.sleep(for_s)
+        events = world.events()
+        told = [(event.observed_at - state.probed_at, state) for event in events for state in event.probes]
+        rounds = [
+            (later.observed_at - earlier.observed_at).total_seconds() for earlier, later in pairwise(events)
+        ]
+        assert max(rounds) < 1.5
+        assert max(age.total_seconds() / state.interval_s for age, state in told) < STALE_AFTER_INTERVALS
+        paces = {key: {s.interval_s for _, s in told if s.monitor == key} for key in ("http", "chat")}
+        assert min(paces["http"]) == 0.5
+        assert max(paces["http"]) > 100.0
+        assert max(paces["chat"]) > 200.0
 
     in_virtual_time(story)

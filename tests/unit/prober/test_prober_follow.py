@@ -2,6 +2,7 @@ import asyncio
 import random
 
 from prometheus_client import CollectorRegistry
+from structlog.testing import capture_logs
 
 from prober.core.jobs import Job
 from prober.loops.follow import MAX_CONFIG_BYTES, Follow
@@ -9,7 +10,7 @@ from prober.metrics import Metrics
 from shared.backoff import Backoff
 from shared.supervise import Supervisor
 from shared.vocabulary.base import canonical_json
-from shared.vocabulary.config import Fleet, FleetConfig, Monitor
+from shared.vocabulary.config import Cost, Fleet, FleetConfig, Monitor
 from shared.vocabulary.terms import Dialect
 from tests.simulation.virtual_time import NodeClock
 from tests.unit.prober.prober_world import RecordingBus, fleet, in_virtual_time, monitor, target
@@ -125,5 +126,24 @@ def test_a_question_that_a_dialect_has_no_words_for_is_not_asked() -> None:
         targets = [target("model"), target("plain", dialect=Dialect.HTTP)]
         it.follow.seed(fleet(targets, [monitor(), Monitor(id="chat", kind="chat")]))
         assert it.applied == [["model", "model", "plain"]]
+
+    in_virtual_time(story)
+
+
+def test_a_ceiling_that_pays_for_no_probe_is_named() -> None:
+    """It is within the rules and surely not meant: the operator hears of it, with the price."""
+
+    async def story(clock: NodeClock, rng: random.Random) -> None:
+        it = Follower(clock, rng)
+        dear = target(cost=Cost(output_usd_per_mtok=1000.0))
+        chats = [
+            Monitor(id=name, kind="chat", cost_ceiling_usd_per_hour=ceiling)
+            for name, ceiling in (("poor", 0.001), ("rich", 1.0))
+        ]
+        with capture_logs() as logs:
+            it.follow.seed(fleet([dear], chats))
+        warnings = [log for log in logs if log["log_level"] == "warning"]
+        assert [(log["monitor"], log["worst_case_usd"]) for log in warnings] == [("poor", 0.016)]
+        assert it.applied == [["t", "t"]]
 
     in_virtual_time(story)

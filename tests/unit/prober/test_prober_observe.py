@@ -1,6 +1,7 @@
 import asyncio
 import random
 from collections.abc import Callable
+from itertools import pairwise
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -173,21 +174,129 @@ def test_a_process_that_stood_still_does_not_blame_its_targets() -> None:
     in_virtual_time(story)
 
 
-def test_a_cost_ceiling_pauses_probes_for_the_rest_of_the_hour() -> None:
-    """Money is spent up to the ceiling and not beyond; the next hour begins anew."""
+def test_a_cost_ceiling_spreads_the_probes_it_allows_over_the_hour() -> None:
+    """Money is spent up to the ceiling and not beyond, without blind halves of hours; readers are told the
+    pace, so that what is known stays fresh for as long."""
 
     async def story(clock: NodeClock, rng: random.Random) -> None:
         probe = ToldProbe()
         paid = target(cost=Cost(output_usd_per_mtok=1000.0))
         chat = monitor("chat", kind="chat", interval_s=60.0, max_tokens=10, cost_ceiling_usd_per_hour=0.1)
         async with Supervisor() as supervisor:
-            observe, _, _ = observer(clock, rng, supervisor, probe)
+            observe, board, registry = observer(clock, rng, supervisor, probe)
             observe.replace((Job(paid, chat),))
             supervisor.start("observe", observe.run)
-            await asyncio.sleep(3500.0)
-            assert len(probe.probed) == 10
-            await asyncio.sleep(3600.0)
-        assert len(probe.probed) == 20
+            seen = []
+            for _ in range(10):
+                await asyncio.sleep(900.0)
+                seen.append(len(probe.probed))
+        per_quarter = [later - earlier for earlier, later in pairwise(seen)]
+        assert all(1 <= probes <= 4 for probes in per_quarter)
+        assert all(sum(per_quarter[n : n + 4]) <= 10 for n in range(6))
+        cost = registry.get_sample_value(
+            "leeward_prober_probe_cost_usd_total", {"target": "t", "monitor": "chat"}
+        )
+        assert cost == pytest.approx(seen[-1] * 0.01)
+        (state,) = board.states()
+        assert 300.0 < state.interval_s < 900.0
+        assert (
+            registry.get_sample_value(
+                "leeward_prober_probe_interval_seconds", {"target": "t", "monitor": "chat"}
+            )
+            == state.interval_s
+        )
+
+    in_virtual_time(story)
+
+
+def test_the_pace_follows_the_doubt_and_the_calm() -> None:
+    """A failing target is asked again at once and often for a while, a dead one as usual, and one that has
+    long been well seldom; no probe overlaps another, and what is told of the pace is what is done."""
+
+    async def story(clock: NodeClock, rng: random.Random) -> None:
+        down = False
+        probe = ToldProbe(answer=lambda job: FAILED if down else OK)
+        paced = monitor(interval_s=10.0, timeout_s=1.0, min_interval_s=0.5, max_interval_s=40.0)
+        times: list[float] = []
+
+        async def count(job: Job) -> Finding | None:
+            times.append(clock.monotonic())
+            return await ToldProbe.probe(probe, job)
+
+        def gaps() -> list[float]:
+            return [later - earlier for earlier, later in pairwise(times)]
+
+        async with Supervisor() as supervisor:
+            observe, board, _ = observer(clock, rng, supervisor, probe)
+            probe.probe = count  # type: ignore[method-assign]
+            observe.replace((Job(target(), paced),))
+            supervisor.start("observe", observe.run)
+            await asyncio.sleep(60.0)
+            assert max(gaps()[:2]) < 0.6  # a verdict is awaited
+            assert min(gaps()[3:]) > 5.0
+            await asyncio.sleep(1800.0)
+            assert gaps()[-1] > 35.0  # calm
+            down, before = True, len(times)
+            await asyncio.sleep(60.0)
+            (state,) = board.states()
+            assert state.state == "DOWN"
+            in_doubt = gaps()[before:]
+            assert sum(gap < 0.6 for gap in in_doubt) >= 10
+            assert max(in_doubt) < 16.0
+            await asyncio.sleep(120.0)
+            assert min(gaps()[-3:]) > 5.0  # dead, as usual
+            down, before = False, len(times)
+            await asyncio.sleep(20.0)
+            (state,) = board.states()
+            assert state.state == "UP"
+            assert max(gaps()[before : before + 2]) < 0.6
+        assert probe.most == 1
+
+    in_virtual_time(story)
+
+
+def test_a_hurry_never_outruns_the_probe_before() -> None:
+    """At a pace faster than a hanging target times out, one probe follows the other and none joins it."""
+
+    async def story(clock: NodeClock, rng: random.Random) -> None:
+        late = Finding(Outcome.TIMED_OUT, 900.0)
+        probe = ToldProbe(answer=lambda job: late, takes_s=0.9)
+        async with Supervisor() as supervisor:
+            observe, _, _ = observer(clock, rng, supervisor, probe)
+            observe.replace((Job(target(), monitor(min_interval_s=0.1)),))
+            supervisor.start("observe", observe.run)
+            await asyncio.sleep(10.0)
+        assert probe.most == 1
+        assert 9 <= len(probe.probed) <= 12
+
+    in_virtual_time(story)
+
+
+def test_a_changed_monitor_changes_the_pace_at_once() -> None:
+    """Bounds that are taken away no longer hold, and what was never probed is not put off."""
+
+    async def story(clock: NodeClock, rng: random.Random) -> None:
+        probe = ToldProbe()
+        async with Supervisor() as supervisor:
+            observe, board, _ = observer(clock, rng, supervisor, probe)
+            observe.replace((Job(target(), monitor(max_interval_s=3000.0)),))
+            supervisor.start("observe", observe.run)
+            await asyncio.sleep(20_000.0)
+            (state,) = board.states()
+            assert state.interval_s > 1000.0
+            probe.probed.clear()
+            paid = target("new", cost=Cost(output_usd_per_mtok=1000.0))
+            observe.replace(
+                (
+                    Job(target(), monitor()),
+                    Job(paid, monitor("c", kind="chat", cost_ceiling_usd_per_hour=0.1)),
+                )
+            )
+            (state,) = board.states()
+            assert state.interval_s == 1.0
+            await asyncio.sleep(5.5)
+        assert probe.probed.count("t") >= 4
+        assert probe.probed.count("new") == 1
 
     in_virtual_time(story)
 

@@ -129,6 +129,41 @@ def test_a_changed_interval_takes_effect_within_the_new_one() -> None:
     assert 10.0 < due <= 11.6
 
 
+def test_another_pace_holds_from_now_on() -> None:
+    """One job hurried is due after the new wait, the others stay where they were, and it can be calmed
+    again: the points it had before are void."""
+    plan = schedule()
+    plan.replace(jobs(3, 60.0), now=0.0)
+    run(plan, begin=0.0, end=10.0)
+    others = {key: due for key, due in plan._due.items() if key[0] != "t00001"}
+    assert plan.pace(("t00001", "http"), 2.0, now=10.0)
+    hurried = run(plan, begin=10.0, end=20.0)["t00001"]
+    assert 10.0 + 2.0 * (1 - JITTER) <= hurried[0] <= 10.0 + 2.0 * (1 + JITTER)
+    assert 4 <= len(hurried) <= 5
+    assert not plan.pace(("t00001", "http"), 500.0, now=20.0)
+    calmed = run(plan, begin=20.0, end=500.0)
+    assert "t00001" not in calmed
+    assert all(calmed[key[0]][0] == due for key, due in others.items() if due > 20.0)
+
+
+def test_the_same_pace_moves_nothing() -> None:
+    """A job that is told its pace after every probe is not put off by it."""
+    plan = schedule()
+    plan.replace(jobs(1), now=0.0)
+    due = plan.next_at()
+    assert not plan.pace(("t00000", "http"), 1.0, now=0.5)
+    assert plan.next_at() == due
+
+
+def test_a_pace_that_changes_all_the_time_takes_no_memory() -> None:
+    """Void points are thrown away, however far in the future they lie."""
+    plan = schedule()
+    plan.replace(jobs(10), now=0.0)
+    for n in range(5000):
+        plan.pace(("t00000", "http"), 100.0 + n % 7, now=0.0)
+    assert len(plan._queue) < 200
+
+
 def test_nothing_to_do_is_nothing_due() -> None:
     """An empty fleet makes no wake-ups."""
     plan = schedule()

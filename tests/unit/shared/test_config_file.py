@@ -5,8 +5,11 @@ from pathlib import Path
 from textwrap import dedent
 
 import pytest
+import yaml
 
-from shared.config_file import MAX_SHOWN, ConfigError, load, load_fleet
+from ops.local.fleet import local_fleet
+from shared.config_file import MAX_SHOWN, ConfigError, fleet_faults, load, load_fleet
+from shared.vocabulary.config import FleetConfig
 from shared.vocabulary.terms import Role
 
 GOOD = dedent("""\
@@ -356,3 +359,27 @@ def test_thousands_of_faults_are_counted_rather_than_all_printed(write):
     found = faults(write(change("  monitors:\n", rows + "  monitors:\n")))
     assert len(found) == MAX_SHOWN + 1
     assert found[-1] == f"leeward.yaml: and {1000 - MAX_SHOWN} more"
+
+
+def test_what_was_shown_can_be_read_back(tmp_path: Path) -> None:
+    """`leeward config show` prints the fleet under its version; that file is as good as one with `fleet:`."""
+    shown = FleetConfig(config_version=7, fleet=local_fleet()).model_dump(mode="json")
+    path = tmp_path / "shown.yaml"
+    path.write_text(yaml.safe_dump(shown, sort_keys=False))
+    assert load_fleet(path) == local_fleet()
+
+
+def test_a_fleet_in_json_has_the_faults_that_a_file_would_have(tmp_path: Path) -> None:
+    """The same places and words, without lines; a good one has none, and is the fleet."""
+    raw = local_fleet().model_dump(mode="json")
+    assert fleet_faults(raw) == (local_fleet(), ())
+    raw["targets"][0].update(url="ftp://x", capacity_inflight=0, nope=1)
+    raw["routes"][0]["tiers"][0]["targets"][1] = "nobody"
+    path = tmp_path / "fleet.yaml"
+    path.write_text(yaml.safe_dump(raw, sort_keys=False))
+    with pytest.raises(ConfigError) as error:
+        load_fleet(path)
+    fleet, found = fleet_faults(raw)
+    assert fleet is None
+    assert len(found) == 4
+    assert sorted(found) == sorted(line.split(": ", 1)[1] for line in error.value.problems)
