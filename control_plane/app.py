@@ -3,14 +3,16 @@
 import asyncio
 import os
 import random
-import signal
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, contextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from pathlib import Path
 
 from control_plane.replica import Replica
+from shared.boot import next_boot
 from shared.clock import Clock, SystemClock
 from shared.log import get_logger
 from shared.ports import Bus, Coordination
+from shared.signals import ended_by_signal
 from shared.supervise import Supervisor
 from shared.telemetry import Telemetry
 from shared.vocabulary.node import BusAddress, NodeFile
@@ -49,8 +51,9 @@ async def run(file: NodeFile, *, started: Callable[[], None] | None = None) -> N
             clock=clock,
             rng=random.Random(),
             telemetry=telemetry,
-            stop=stack.enter_context(_stop_on_signals()),
+            stop=stack.enter_context(ended_by_signal()),
             started=started,
+            boot=next_boot(Path(node.state_dir), node.id),
         )
 
 
@@ -65,6 +68,7 @@ async def serve(
     stop: asyncio.Event,
     api: bool = True,
     started: Callable[[], None] | None = None,
+    boot: int | None = None,
 ) -> None:
     """Run a replica until `stop`, over whatever ports it is given; without `api` it opens no socket.
 
@@ -81,6 +85,7 @@ async def serve(
             clock=clock,
             rng=rng,
             telemetry=telemetry,
+            boot=boot,
         )
         if api:
             await stack.enter_async_context(_listening(replica, supervisor))
@@ -107,20 +112,3 @@ def _listening(replica: Replica, supervisor: Supervisor) -> AbstractAsyncContext
     hosts = own_hosts(host, port, replica.node.advertise_url) if is_loopback(host) else frozenset()
     log.info("listening", address=f"{host}:{port}")
     return listening(build(replica, hosts=hosts), sock, supervisor)
-
-
-@contextmanager
-def _stop_on_signals() -> Iterator[asyncio.Event]:
-    """An event that SIGTERM and SIGINT set."""
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    handled = []
-    for number in (signal.SIGTERM, signal.SIGINT):
-        with suppress(NotImplementedError, RuntimeError):
-            loop.add_signal_handler(number, stop.set)
-            handled.append(number)
-    try:
-        yield stop
-    finally:
-        for number in handled:
-            loop.remove_signal_handler(number)

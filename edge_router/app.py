@@ -2,9 +2,8 @@
 
 import asyncio
 import random
-import signal
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AsyncExitStack, contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +27,7 @@ from shared.boot import next_boot
 from shared.clock import Clock, SystemClock
 from shared.log import get_logger
 from shared.ports import Bus
+from shared.signals import ended_by_signal
 from shared.supervise import Supervisor
 from shared.telemetry import Telemetry
 from shared.vocabulary.config import Fleet
@@ -93,7 +93,7 @@ async def run(file: NodeFile, *, started: Callable[[], None] | None = None) -> N
             rng=rng,
         )
         boot = next_boot(state_dir, node.id, clock=clock)
-        with _ended_by_signal() as ended:
+        with ended_by_signal() as ended:
             await serve(node, file.fleet, outside, boot=boot, ended=ended, started=started, missing=missing)
 
 
@@ -242,7 +242,7 @@ class Edge:
         """Everything that goes on for ever."""
         start, outside = self._supervisor.start, self._outside
         paths, tellers, bus = self._paths, self._tellers, outside.bus
-        start("time", lambda: keep_time(self._carrier))
+        start("time", lambda: keep_time(self._carrier, outside.clock))
         start("keep", self._keep.run)
         start("follow stream", paths.stream.run)
         start(
@@ -367,16 +367,3 @@ class Edge:
 
     def _admin_url(self) -> str | None:
         return self._node.admin_advertise_url or (None if self._admin is None else self._admin.url)
-
-
-@contextmanager
-def _ended_by_signal() -> Iterator[asyncio.Event]:
-    """Set when this process has been asked to end."""
-    loop, ended = asyncio.get_running_loop(), asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, ended.set)
-    try:
-        yield ended
-    finally:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.remove_signal_handler(number)

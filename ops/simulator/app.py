@@ -1,7 +1,6 @@
 """The process `leeward simulator`: one simulated target on one port, its fault panel on another."""
 
 import asyncio
-import signal
 from collections.abc import Callable
 from types import TracebackType
 from typing import Self
@@ -12,6 +11,7 @@ from ops.simulator.identity import Identity
 from ops.simulator.panel_api import PanelApi
 from ops.simulator.target import Pace, Target
 from shared.clock import Clock, SystemClock
+from shared.signals import ended_by_signal
 from shared.supervise import Supervisor
 
 DRAIN_S = 2.0
@@ -35,11 +35,7 @@ async def run(
 
     `admin_host` is `host` when absent. `started` is called once both ports listen. Raises OSError when one of them is taken.
     """
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    try:
+    with ended_by_signal() as ended:
         async with Simulator(
             Identity(id=id, region=region, provider=provider, model=model),
             host=host,
@@ -51,10 +47,7 @@ async def run(
         ):
             if started is not None:
                 started()
-            await stop.wait()
-    finally:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.remove_signal_handler(number)
+            await ended.wait()
 
 
 class Simulator:

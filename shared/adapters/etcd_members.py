@@ -27,6 +27,9 @@ CHANNEL_OPTIONS = (
     # etcd sends GOAWAY to clients that ping more often than every 5 s, or without a call under way.
     ("grpc.keepalive_time_ms", 6_000),
     ("grpc.keepalive_timeout_ms", 3_000),
+    # gRPC core of today waits for a ping by this setting alone, and by default for a minute: without it
+    # a connection that a firewall has forgotten is used, in vain, for all that time.
+    ("grpc.http2.ping_timeout_ms", 3_000),
     ("grpc.keepalive_permit_without_calls", 0),
     ("grpc.http2.max_pings_without_data", 0),
     # gRPC would wait up to two minutes before it tries a dead member again; here one that returns is

@@ -160,8 +160,7 @@ class KafkaBus:
         await asyncio.sleep(max(0.0, self._connect_at - self._clock.monotonic()))
         self._connect_at = self._clock.monotonic() + RECONNECT_S
         try:
-            producer = self._connector.producer()
-            await self._connector.start(producer)
+            producer = await self._connector.producer()
         except PortError as error:
             return error
         try:

@@ -43,6 +43,13 @@ _REFUSALS = (
     errors.TopicAuthorizationFailedError,
     errors.UnsupportedSaslMechanismError,
 )
+_NOT_IDEMPOTENT = (
+    errors.ClusterAuthorizationFailedError,
+    errors.IncompatibleBrokerVersion,
+    errors.UnknownError,
+    errors.UnsupportedVersionError,
+)
+"""How brokers answer who asks for a producer id and gets none: too old, too small, or no right to it."""
 _ALREADY_EXISTS = errors.TopicAlreadyExistsError.errno
 
 
@@ -82,16 +89,33 @@ class Connector:
         self._topics = topics
         self._own = supervisor
         self._complained = False
+        self._idempotent = address.idempotent
         self._open: dict[Any, asyncio.Task[None] | None] = {}
 
-    def producer(self) -> AIOKafkaProducer:
-        """Acknowledged by all in-sync replicas, without idempotence: every message is absolute state
-        with its own version, so a duplicate is harmless, while idempotence would stop the producer
-        for good on a lost sequence (aio-libs/aiokafka#1017) and fail on small brokers."""
+    async def producer(self) -> AIOKafkaProducer:
+        """A started one, acknowledged by all in-sync replicas; idempotent where the broker has it, so
+        that its own retries neither double nor reorder messages. Where it has not, they may: every
+        message is absolute state with a version of its own. Raises Unavailable, Refused."""
+        if self._idempotent:
+            producer = self._made_producer(idempotent=True)
+            try:
+                await self.start(producer)
+            except PortError as error:
+                if not isinstance(error.__cause__, _NOT_IDEMPOTENT):
+                    raise
+                self._idempotent = False
+                log.info("the broker has no idempotent production: done without", why=str(error))
+            else:
+                return producer
+        producer = self._made_producer(idempotent=False)
+        await self.start(producer)
+        return producer
+
+    def _made_producer(self, *, idempotent: bool) -> AIOKafkaProducer:
         return AIOKafkaProducer(
             **self._common(),
             acks="all",
-            enable_idempotence=False,
+            enable_idempotence=idempotent,
             linger_ms=2,
             max_batch_size=65_536,
             max_request_size=MAX_MESSAGE_BYTES,
@@ -194,6 +218,8 @@ class Connector:
                 if ending.done() and not ending.cancelled():
                     return
                 ending.cancel()
+                if isinstance(client, AIOKafkaProducer):
+                    await _abandon_batches(client)
             log.warning("bus client did not end in time, left behind", client=type(client).__name__)
         finally:
             self._open.pop(client, None)
@@ -251,6 +277,17 @@ def listen_to_aiokafka() -> LastWords:
     logger.addHandler(handler)
     logger.propagate = False
     return handler
+
+
+async def _abandon_batches(producer: AIOKafkaProducer) -> None:
+    """End what an idempotent producer would go on with for ever while its broker is silent: it never
+    gives a batch up (aio-libs/aiokafka#1101), and has no public way to be told to."""
+    producer._message_accumulator.fail_all(errors.KafkaConnectionError("the producer was ended"))
+    sender = producer._sender.sender_task
+    for _ in range(2):  # the first cancels its loop, the second the request that it then waits for
+        if sender is not None and not sender.done():
+            sender.cancel()
+            await asyncio.wait([sender], timeout=0.1)
 
 
 async def _outcome(action: Callable[[], Awaitable[None]]) -> Exception | None:

@@ -54,6 +54,8 @@ class BusAddress(ConfigModel):
     embedded broker answers only when the wait is over, so the local stack sets it low."""
     replication_factor: Annotated[int, Field(ge=-1, le=16)] = -1
     """For topics that Leeward creates; -1 leaves it to the broker's default."""
+    idempotent: bool = True
+    """Whether to ask for idempotent production; where the broker has none, it is done without."""
     create_topics: bool = True
     """Whether to create missing topics; off where the process has no right to."""
 

@@ -1,4 +1,5 @@
-"""What `shared.ports.Coordination` promises, on a real three-member etcd and on our own double.
+"""What `shared.ports.Coordination` promises, on a real three-member etcd and on our own double; in `make test-all`
+also on the newer etcd that `make etcd` builds.
 
 One cluster serves the module; each test has a prefix of its own, and those that break members leave all three
 running.
@@ -7,7 +8,7 @@ running.
 import asyncio
 import itertools
 import random
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from time import monotonic
@@ -29,20 +30,32 @@ from shared.ports import (
     WatchBatch,
     WatchCompacted,
 )
-from tests.support.etcd import EtcdCluster, etcd_cluster
+from tests.support.etcd import BINARIES, EtcdCluster, etcd_cluster, why_not
 
 pytestmark = pytest.mark.timeout(180)
 
 _prefixes = itertools.count()
 
 
+CLUSTERS = [pytest.param(runs, marks=[pytest.mark.slow] * (runs != BINARIES[0])) for runs in BINARIES]
+
+
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[EtcdCluster]:
-    """Three members, running."""
+def clusters() -> Iterator[Callable[[str], EtcdCluster]]:
+    """Three members of each etcd that is asked for, running."""
     stack = AsyncExitStack()
+    running: dict[str, EtcdCluster] = {}
     with asyncio.Runner() as runner:
+
+        def cluster(runs: str) -> EtcdCluster:
+            if reason := why_not(runs):
+                pytest.skip(reason)
+            if runs not in running:
+                running[runs] = runner.run(stack.enter_async_context(etcd_cluster(runs)))
+            return running[runs]
+
         try:
-            yield runner.run(stack.enter_async_context(etcd_cluster()))
+            yield cluster
         finally:
             runner.run(stack.aclose())
 
@@ -70,16 +83,16 @@ class World:
             await store.close()
 
 
-@pytest.fixture(params=["etcd", "memory"])
-def world(request: pytest.FixtureRequest) -> World:
-    """Both, one after the other."""
-    return World(request.getfixturevalue("cluster") if request.param == "etcd" else None)
+@pytest.fixture(params=[*CLUSTERS, "memory"])
+def world(request: pytest.FixtureRequest, clusters: Callable[[str], EtcdCluster]) -> World:
+    """All, one after the other."""
+    return World(None if request.param == "memory" else clusters(request.param))
 
 
-@pytest.fixture
-def real(cluster: EtcdCluster) -> World:
-    """The real one, for what happens to members."""
-    return World(cluster)
+@pytest.fixture(params=CLUSTERS)
+def real(request: pytest.FixtureRequest, clusters: Callable[[str], EtcdCluster]) -> World:
+    """The real ones, for what happens to members."""
+    return World(clusters(request.param))
 
 
 class Watching:
