@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol, TypeVar
 
 from shared.vocabulary.base import Version
-from shared.vocabulary.health import PassiveWindow
+from shared.vocabulary.health import PassiveWindow, RouteLoad
 from shared.vocabulary.terms import EdgeMode
 
 TableT = TypeVar("TableT", contravariant=True)
@@ -32,6 +32,10 @@ class Serving(Protocol[TableT]):
 
     def passive(self, window_s: float) -> tuple[PassiveWindow, ...]:
         """What it saw of each target that had attempts or state in the window."""
+        ...
+
+    def loads(self, window_s: float) -> tuple[RouteLoad, ...]:
+        """What it carried of each route that had traffic in the window."""
         ...
 
 

@@ -4,9 +4,17 @@ LEADER = "leader"
 BEAT = "beat"
 GENERATION = "generation"
 CONFIG_HEAD = "config/head"
+CONFIG_VERSIONS = "config/versions/"
 DECISIONS_HEAD = "decisions/head"
+DECISIONS_MEMORY = "decisions/memory"
 DECISIONS_LOG = "decisions/log/"
 BLOBS = "blobs/"
+OVERRIDES = "overrides/"
+ROLLOUTS = "rollouts/"
+AUDIT = "audit/"
+AUDIT_HEAD = "audited"
+"""The number of the last audit entry. Every write of an operator compares and raises it, so that they
+come one after another; a decision compares it, so that it rests on all of them."""
 
 
 def log_entry(generation: int, seq: int) -> str:
@@ -18,3 +26,23 @@ def log_entry(generation: int, seq: int) -> str:
 def blob(sha256: str) -> str:
     """`blobs/<sha256>`."""
     return f"{BLOBS}{sha256}"
+
+
+def config_version(n: int) -> str:
+    """`config/versions/<n>`, zero-padded so that etcd's order is theirs."""
+    return f"{CONFIG_VERSIONS}{n:012d}"
+
+
+def override(name: str) -> str:
+    """`overrides/<id>`."""
+    return f"{OVERRIDES}{name}"
+
+
+def rollout(name: str) -> str:
+    """`rollouts/<id>`."""
+    return f"{ROLLOUTS}{name}"
+
+
+def audit(n: int) -> str:
+    """`audit/<n>`, zero-padded so that etcd's order is theirs."""
+    return f"{AUDIT}{n:012d}"

@@ -2,36 +2,37 @@
 
 Per target: the votes of its vantages (`votes`), without those set aside (`contrarian`), give the
 global verdict by quorum; live traffic failing in two regions makes it DOWN on its own (`passive`).
-What one region alone sees stays in `votes` and `passive`, for `decide` to refine by.
+What one region alone sees stays in `votes` and `passive`, for `decide` to refine by. What was found over
+time (`vitals`: figures out of the usual, quality) makes a target that works DEGRADED or, softly, DOWN.
 
 Silence is UNKNOWN, never DOWN, by construction: DOWN is only ever counted from fresh words.
 
-Economy: a tick with 2,000 targets must cost next to nothing. A target's conclusion stands in the
-fold beside its words and is used again until one of them changes or goes stale, the configuration is
-another one, or another set of sources is fresh. While everybody repeats the same, the event quoted as
-evidence may therefore be up to two `REDRAW_S` older than the newest that says so; nothing else of the
-view depends on whether a conclusion was remembered. `since` depends on `previous` alone.
+`conclude` looks at the moment alone; `look` knows what came before as well, and says when removals are not
+to be believed (`freezes`). `since` depends on `previous` alone.
 """
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
-from statistics import median
+from datetime import datetime, timedelta
 from typing import Literal
 
-from control_plane.core.contrarian import set_aside
-from control_plane.core.fold import EventFold, PassiveWord, ProbeWord, Source, TargetWords
-from control_plane.core.passive import FAILING_REGIONS_FOR_DOWN, fresh_windows, summaries
-from control_plane.core.roster import Roster, Watch, roster_of
-from control_plane.core.votes import count, fresh_words, votes_of
-from shared.vocabulary.config import Fleet, FleetConfig, Policy, Target
-from shared.vocabulary.terms import Verdict
+from control_plane.core.conclusion import Conclusion, draw
+from control_plane.core.fold import EventFold, Source
+from control_plane.core.freezes import freezes
+from control_plane.core.hindsight import UNAWARE, Hindsight, Moment, learn, tallied
+from control_plane.core.passive import FAILING_REGIONS_FOR_DOWN
+from control_plane.core.roster import Watch, roster_of
+from control_plane.core.tally import loads_of
+from control_plane.core.vitals import FULL, NOTHING, Finding
+from control_plane.core.votes import count
+from shared.vocabulary.config import FleetConfig, Region, Target
+from shared.vocabulary.terms import Role, Verdict
 from shared.vocabulary.view import (
     BusHealth,
     HealthView,
     PassiveSummary,
     RegionHealth,
+    RouteTraffic,
     SourceHealth,
     TargetHealth,
     Vote,
@@ -40,34 +41,7 @@ from shared.vocabulary.view import (
 HEALTHY_SHARE = 0.95
 DEGRADED_SHARE = 0.80
 """Of all targets being HEALTHY, for the overall status."""
-REDRAW_S = 30.0
-"""Conclusions are drawn anew at least every one to two of these, each target at its own moment."""
-
-
-@dataclass(slots=True, eq=False)
-class Conclusion:
-    """What was made of one target's words, kept in the fold until they change."""
-
-    votes: tuple[Vote, ...]
-    passive: tuple[PassiveSummary, ...]
-    latency_ms_p50: float | None
-    good_until: float
-    """Monotonic time at which the earliest word behind it goes stale."""
-    counted: tuple[ProbeWord | PassiveWord, ...] = ()
-    """The words behind it."""
-    redraw_at: float = float("inf")
-    """Monotonic time from which it is drawn anew, to quote newer events."""
-    health: TargetHealth | None = None
-    """As last put into a view."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Circumstances:
-    """What all conclusions rest on besides their own words."""
-
-    config: FleetConfig
-    fresh: frozenset[str]
-    aside: frozenset[str]
+UP = (Verdict.HEALTHY, Verdict.DEGRADED)
 
 
 def conclude(
@@ -82,123 +56,116 @@ def conclude(
 ) -> HealthView:
     """The view at `monotonic` (the clock of `fold`'s receipts); `now` is UTC, for people.
 
-    `since` of a verdict that did not change is carried over from `previous`.
+    `since` of a verdict that did not change is carried over from `previous`. A fold is looked at either by
+    this or by `look`, not by both in turn.
     """
-    fleet = config.fleet
+    moment = _moment(fold, config, now, monotonic)
+    return _view(moment, UNAWARE, _loads(moment), replica=replica, previous=previous, buses=buses)
+
+
+def look(
+    fold: EventFold,
+    config: FleetConfig,
+    hindsight: Hindsight,
+    *,
+    replica: str,
+    now: datetime,
+    monotonic: float,
+    previous: HealthView | None,
+    buses: tuple[BusHealth, ...] = (),
+    failovers_last_hour: int = 0,
+) -> tuple[HealthView, Hindsight]:
+    """The view as by `conclude`, with what `hindsight` adds to it; and the hindsight for the next."""
+    moment = _moment(fold, config, now, monotonic)
+    hindsight, changed = learn(hindsight, moment)
+    for target in changed:
+        conclusion = moment.conclusion(target)
+        if conclusion is not None:
+            conclusion.health = None
+    loads = _loads(moment)
+    silent = sorted(fold.sources.keys() - moment.fresh.keys())
+    hindsight = tallied(hindsight, moment, silent=silent, loads=loads, failovers=failovers_last_hour)
+    return _view(moment, hindsight, loads, replica=replica, previous=previous, buses=buses), hindsight
+
+
+def _moment(fold: EventFold, config: FleetConfig, now: datetime, monotonic: float) -> Moment:
     roster = roster_of(config)
-    fresh = {
-        source.id: source
-        for source in fold.fresh_sources(monotonic=monotonic, timeout_s=fleet.policy.source_timeout_s)
-    }
-    aside = _bring_up_to_date(fold, config, roster, fresh, monotonic=monotonic)
+    timeout_s = config.fleet.policy.source_timeout_s
+    fresh = {source.id: source for source in fold.fresh_sources(monotonic=monotonic, timeout_s=timeout_s)}
+    drawn = draw(fold, config, roster, _observers(fresh), monotonic=monotonic)
+    return Moment(fold, config, roster, fresh, drawn, now, monotonic)
+
+
+def _observers(fresh: Mapping[str, Source]) -> dict[str, Source]:
+    """Without replicas, which observe nothing: they are listed, and count for nothing."""
+    return {name: source for name, source in fresh.items() if source.role is not Role.CONTROL_PLANE}
+
+
+def _loads(moment: Moment) -> tuple[RouteTraffic, ...]:
+    timeout_s = moment.config.fleet.policy.source_timeout_s
+    return loads_of(moment.fresh.values(), timeout_s=timeout_s, monotonic=moment.monotonic)
+
+
+def _view(
+    moment: Moment,
+    hindsight: Hindsight,
+    loads: tuple[RouteTraffic, ...],
+    *,
+    replica: str,
+    previous: HealthView | None,
+    buses: tuple[BusHealth, ...],
+) -> HealthView:
     before = {health.id: health for health in previous.targets} if previous else {}
+    findings = hindsight.findings
     targets = tuple(
-        _health(
-            target, fold.targets.get(target.id), roster.watches[target.id], aside, before.get(target.id), now
-        )
-        for target in fleet.targets
+        _health(target, moment, findings.get(target.id, NOTHING), before.get(target.id))
+        for target in moment.config.fleet.targets
     )
     return HealthView(
-        as_of=now,
+        as_of=moment.now,
         replica=replica,
         status=_status(targets),
-        config_version=config.config_version,
-        regions=_regions(fleet, targets, fold, fresh),
+        config_version=moment.config.config_version,
+        regions=_regions(moment, targets),
         targets=targets,
-        sources=_sources(fold, fresh, monotonic=monotonic),
+        sources=_sources(moment),
         buses=buses,
-        set_aside=tuple(sorted(aside)),
+        set_aside=tuple(sorted(moment.drawn.aside)),
+        freezes=freezes(hindsight.held) if hindsight.held else (),
+        quality=hindsight.quality,
+        loads=loads,
+        summary=hindsight.summary,
     )
 
 
-def _bring_up_to_date(
-    fold: EventFold, config: FleetConfig, roster: Roster, fresh: Mapping[str, Source], *, monotonic: float
-) -> frozenset[str]:
-    """Renew the conclusions that no longer hold; returns the vantages set aside."""
-    policy = config.fleet.policy
-    last = fold.circumstances
-    same = last is not None and last.config is config and last.fresh == fresh.keys()
-    renewed = not same
-    conclusions: list[Conclusion] = []
-    for place, target in enumerate(config.fleet.targets):
-        words = fold.targets.get(target.id)
-        if words is None:
-            continue
-        conclusion = words.conclusion
-        if conclusion is None or not same or not _still_good(conclusion, policy, monotonic=monotonic):
-            conclusion = words.conclusion = _conclusion(
-                words, roster.watches[target.id], fresh, policy, monotonic=monotonic
-            )
-            conclusion.redraw_at = monotonic + REDRAW_S * (1 + place % 64 / 64)
-            renewed = True
-        conclusions.append(conclusion)
-    if last is not None and not renewed:
-        return last.aside
-    aside = set_aside(conclusion.votes for conclusion in conclusions)
-    if last is None or aside != last.aside:
-        for conclusion in conclusions:
-            conclusion.health = None
-    fold.circumstances = Circumstances(config, frozenset(fresh), aside)
-    return aside
-
-
-def _conclusion(
-    words: TargetWords, watch: Watch, fresh: Mapping[str, Source], policy: Policy, *, monotonic: float
-) -> Conclusion:
-    timeout_s = policy.source_timeout_s
-    probes = fresh_words(words.probes.values(), watch, fresh, timeout_s=timeout_s, monotonic=monotonic)
-    windows = fresh_windows(words.passive.values(), fresh, timeout_s=timeout_s, monotonic=monotonic)
-    latencies: list[float] = []
-    for word in probes:
-        word.shown_ms = word.state.latency_ms_p50
-        if word.state.state == "UP" and word.shown_ms > 0:
-            latencies.append(word.shown_ms)
-    counted: tuple[ProbeWord | PassiveWord, ...] = (*probes, *windows)
-    return Conclusion(
-        votes=votes_of(probes),
-        passive=summaries(windows, policy),
-        latency_ms_p50=median(latencies) if latencies else None,
-        good_until=min((word.stale_at(timeout_s) for word in counted), default=float("inf")),
-        counted=counted,
-    )
-
-
-def _still_good(conclusion: Conclusion, policy: Policy, *, monotonic: float) -> bool:
-    """Whether every word behind it still counts. Whoever was stale and spoke again dropped it."""
-    if monotonic <= conclusion.good_until:
-        return True
-    if monotonic > conclusion.redraw_at:
-        return False
-    conclusion.good_until = min(word.stale_at(policy.source_timeout_s) for word in conclusion.counted)
-    return monotonic <= conclusion.good_until
-
-
-def _health(
-    target: Target,
-    words: TargetWords | None,
-    watch: Watch,
-    aside: frozenset[str],
-    before: TargetHealth | None,
-    now: datetime,
-) -> TargetHealth:
-    conclusion = words.conclusion if words else None
+def _health(target: Target, moment: Moment, finding: Finding, before: TargetHealth | None) -> TargetHealth:
+    conclusion = moment.conclusion(target.id)
     if conclusion is None:
-        conclusion = Conclusion((), (), None, float("inf"))
-        conclusion.health = before if _says_nothing(before, target) else None
+        conclusion = Conclusion(health=before if _says_nothing(before, target) else None)
     if conclusion.health is not None and conclusion.health is before:
         return before
-    verdict, hard, reason = _verdict(conclusion.votes, conclusion.passive, watch, aside)
+    watch, aside = moment.roster.watches[target.id], moment.drawn.aside
+    verdict, hard, reason = _verdict(
+        conclusion.votes, conclusion.passive, watch, aside, moment.config.fleet.regions
+    )
+    works = verdict in UP
+    if works and finding.drained:
+        verdict, reason = Verdict.DOWN, f"{finding.drained}; {reason}"
+    elif works and finding.degraded:
+        verdict, reason = Verdict.DEGRADED, f"{finding.degraded}; {reason}"
     health = TargetHealth(
         id=target.id,
         region=target.region,
         provider=target.provider,
         verdict=verdict,
         hard=hard,
-        since=before.since if before is not None and before.verdict is verdict else now,
+        since=before.since if before is not None and before.verdict is verdict else moment.now,
         votes=conclusion.votes,
         passive=conclusion.passive,
         latency_ms_p50=conclusion.latency_ms_p50,
         reason=reason,
+        caution_permille=finding.caution_permille if works else FULL,
+        warning=finding.warning if works else "",
     )
     conclusion.health = health
     return health
@@ -212,9 +179,18 @@ def _says_nothing(health: TargetHealth | None, target: Target) -> bool:
 
 
 def _verdict(
-    votes: Sequence[Vote], passive: Sequence[PassiveSummary], watch: Watch, aside: frozenset[str]
+    votes: Sequence[Vote],
+    passive: Sequence[PassiveSummary],
+    watch: Watch,
+    aside: frozenset[str],
+    regions: Sequence[Region],
 ) -> tuple[Verdict, bool, str]:
-    failing = [summary.region for summary in passive if summary.failing]
+    """Edges of a region that the fleet does not have are shown, and count for nothing."""
+    failing = [
+        summary.region
+        for summary in passive
+        if summary.failing and any(summary.region == region.id for region in regions)
+    ]
     if len(failing) >= FAILING_REGIONS_FOR_DOWN:
         return Verdict.DOWN, True, f"live traffic fails in {len(failing)} regions: {', '.join(failing)}"
     heard = [vote for vote in votes if vote.vantage not in aside]
@@ -255,14 +231,13 @@ def _status(targets: Sequence[TargetHealth]) -> Literal["healthy", "degraded", "
     return "degraded" if healthy >= DEGRADED_SHARE * len(targets) else "unhealthy"
 
 
-def _regions(
-    fleet: Fleet, targets: Sequence[TargetHealth], fold: EventFold, fresh: Mapping[str, Source]
-) -> tuple[RegionHealth, ...]:
-    standing: dict[str, list[Verdict]] = {region.id: [] for region in fleet.regions}
+def _regions(moment: Moment, targets: Sequence[TargetHealth]) -> tuple[RegionHealth, ...]:
+    regions = moment.config.fleet.regions
+    standing: dict[str, list[Verdict]] = {region.id: [] for region in regions}
     for target in targets:
         standing.setdefault(target.region, []).append(target.verdict)
-    observers = Counter(source.vantage for source in fold.sources.values())
-    speaking = Counter(source.vantage for source in fresh.values())
+    observers = Counter(source.vantage for source in _observers(moment.fold.sources).values())
+    speaking = Counter(source.vantage for source in _observers(moment.fresh).values())
     return tuple(
         RegionHealth(
             id=region.id,
@@ -272,7 +247,7 @@ def _regions(
             sources_fresh=speaking[region.id],
             sources=observers[region.id],
         )
-        for region in fleet.regions
+        for region in regions
     )
 
 
@@ -283,17 +258,21 @@ def _region_verdict(verdicts: Sequence[Verdict]) -> Verdict:
     return kinds.pop() if len(kinds) == 1 else Verdict.DEGRADED
 
 
-def _sources(fold: EventFold, fresh: Mapping[str, Source], *, monotonic: float) -> tuple[SourceHealth, ...]:
-    return tuple(
-        SourceHealth(
-            id=source.id,
-            role=source.role,
-            vantage=source.vantage,
-            fresh=source.id in fresh,
-            last_event_age_s=round(max(0.0, monotonic - source.heard_at), 3),
-            boot=source.boot,
-            seq=source.seq,
-            config_version=source.config_version,
-        )
-        for source in sorted(fold.sources.values(), key=lambda source: source.id)
+def _sources(moment: Moment) -> tuple[SourceHealth, ...]:
+    return tuple(_source(source, moment) for _, source in sorted(moment.fold.sources.items()))
+
+
+def _source(source: Source, moment: Moment) -> SourceHealth:
+    fresh = source.id in moment.fresh
+    age_s = max(0.0, moment.monotonic - source.heard_at)
+    return SourceHealth(
+        id=source.id,
+        role=source.role,
+        vantage=source.vantage,
+        fresh=fresh,
+        last_event_age_s=round(age_s, 3),
+        silent_since=None if fresh else moment.now - timedelta(seconds=round(age_s, 3)),
+        boot=source.boot,
+        seq=source.seq,
+        config_version=source.config_version,
     )

@@ -6,12 +6,15 @@ they count neither for nor against a global verdict.
 
 The floors. Fewer than three vantages have no majority to contradict; fewer than four comparisons are
 anecdotes. A comparison is a target on which the vantage takes sides and on which at least two others
-do and most of those agree. With exactly three vantages a single liar cannot pass the quorum of two
+do and most of those agree; an even split of all is none, for then either half contradicts the other.
+Nor are half of the voters or more ever set aside: they would be no minority. With exactly three vantages a single liar cannot pass the quorum of two
 out of three anyway; setting it aside then matters because one more honest DOWN would otherwise join
 it, and because the operator is told its name.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 from shared.vocabulary.terms import Verdict
 from shared.vocabulary.view import Vote
@@ -19,31 +22,48 @@ from shared.vocabulary.view import Vote
 MIN_VANTAGES = 3
 MIN_COMPARISONS = 4
 MIN_OTHERS = 2
+UP = (Verdict.HEALTHY, Verdict.DEGRADED)
 
 
-def set_aside(ballots: Iterable[Sequence[Vote]]) -> frozenset[str]:
+class Ballot(NamedTuple):
+    """Who takes which side on one target. Most targets' ballots are equal, and are counted as one."""
+
+    up: frozenset[str]
+    down: frozenset[str]
+
+
+NO_SIDES = Ballot(frozenset(), frozenset())
+
+
+def ballot_of(votes: Sequence[Vote]) -> Ballot:
+    """The sides that `votes` take; UNKNOWN takes none."""
+    return Ballot(
+        frozenset([vote.vantage for vote in votes if vote.verdict in UP]),
+        frozenset([vote.vantage for vote in votes if vote.verdict is Verdict.DOWN]),
+    )
+
+
+def set_aside(ballots: Iterable[Ballot]) -> frozenset[str]:
     """The contrarians among the voters of `ballots`, one ballot per target."""
     compared: dict[str, int] = {}
     against: dict[str, int] = {}
-    for ballot in ballots:
-        sides = [
-            (vote.vantage, vote.verdict is Verdict.DOWN)
-            for vote in ballot
-            if vote.verdict is not Verdict.UNKNOWN
-        ]
-        down = sum(side for _, side in sides)
-        for vantage, side in sides:
-            others = len(sides) - 1
-            others_down = down - side
-            if others < MIN_OTHERS or others_down * 2 == others:
+    for ballot, times in Counter(ballots).items():
+        even = len(ballot.up) == len(ballot.down)
+        others = len(ballot.up) + len(ballot.down) - 1
+        for side in ballot:
+            for vantage in side:
+                others_down = len(ballot.down) - (side is ballot.down)
                 compared.setdefault(vantage, 0)
-                continue
-            compared[vantage] = compared.get(vantage, 0) + 1
-            against[vantage] = against.get(vantage, 0) + (side != (others_down * 2 > others))
+                if even or others < MIN_OTHERS or others_down * 2 == others:
+                    continue
+                compared[vantage] += times
+                wrong = (side is ballot.down) != (others_down * 2 > others)
+                against[vantage] = against.get(vantage, 0) + times * wrong
     if len(compared) < MIN_VANTAGES:
         return frozenset()
-    return frozenset(
+    contrary = frozenset(
         vantage
         for vantage, wrong in against.items()
         if compared[vantage] >= MIN_COMPARISONS and wrong * 2 > compared[vantage]
     )
+    return contrary if len(contrary) * 2 < len(compared) else frozenset()

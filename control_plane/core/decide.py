@@ -2,8 +2,9 @@
 
 Level-based: it reads everything and compares what should hold with the documents in force; it never
 trusts an event. Constant input gives None. The rules stand where they are carried out: `standing`
-(hold-down, ramp), `advance` (regional refinement), `soften` (soft evidence), `last_resort` (freeze),
-`weights` (who gets what); `route` puts them together for one route.
+(hold-down, ramp), `advance` (regional refinement), `soften` (soft evidence, caution), `last_resort`
+(nobody left), `route` (all of these for one route, and freezes), `load` (demand), `waterfall` (who gets
+what), `capacity` (all routes within it), `panic`.
 
 A route's document is written anew when its weights change, when something about its targets turned
 that must be remembered, when the configuration version or the generation is another one; and only
@@ -16,10 +17,14 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from control_plane.core.advance import Standings, advance
+from control_plane.core.capacity import Limits, plan_all
+from control_plane.core.load import Seeing
 from control_plane.core.memory import Memory, RouteMemory
-from control_plane.core.roster import Placing, roster_of
-from control_plane.core.route import RoutePlan, plan_route
-from control_plane.core.wording import Case, evidence_of, exclusions_of, reasons_of
+from control_plane.core.orders import NO_NEWS, NO_ORDERS, Orders, news_about, news_of, placings
+from control_plane.core.roster import Placing, Roster, roster_of
+from control_plane.core.route import NOTHING, RoutePart, RoutePlan, Scene, part_route, untouched
+from control_plane.core.standing import FULL
+from control_plane.core.wording import Case, evidence_of, exclusions_of, forced_by, reasons_of
 from shared.vocabulary.base import sha256_hex
 from shared.vocabulary.config import FleetConfig
 from shared.vocabulary.decision import Decision, Head, Reason, RouteRef, Term
@@ -56,6 +61,7 @@ def decide(
     documents: Mapping[str, Decision],
     memory: Memory,
     *,
+    orders: Orders = NO_ORDERS,
     generation: int,
     term: Term,
     now: datetime,
@@ -64,7 +70,7 @@ def decide(
     """The next head with the routes that change, or None when nothing does.
 
     `documents` are the ones in force, by route, as `head` names them; `memory` is what was committed
-    with it. `generation` is at least the head's; a greater one rewrites every route.
+    with it; `orders` are operators' and rollouts'. `generation` is at least the head's; a greater one rewrites every route.
     """
     stamp = Stamp(
         generation=generation,
@@ -75,8 +81,40 @@ def decide(
         traceparent=traceparent,
     )
     roster = roster_of(config)
+    scene = _scene(config, view, memory, roster, now)
+    standings = scene.standings
+    placed, news = placings(roster, orders), news_of(memory.overrides, orders, memory.rollouts)
+    plans = plan_all(_parts(placed, scene), Limits(config, scene, Seeing(view), documents))
+    changed: dict[str, Decision] = {}
+    remembered: dict[str, RouteMemory] = {}
+    for route, placing in placed.items():
+        plan = plans[route]
+        if plan.memory is not NOTHING and plan.memory != NOTHING:
+            remembered[route] = plan.memory
+        in_force = documents.get(route) if head and route in head.routes else None
+        causes = _causes(in_force, head, route, stamp)
+        told = news_about(news, roster.placings[route]) if news else NO_NEWS
+        if causes or told or _differs(plan, in_force, placing, standings, memory):
+            by = _frozen_by(placing, view)
+            case = Case(placing, plan, standings, memory, scene.healths, scene.policy, now, told, by)
+            changed[route] = _document(case, causes, stamp)
+    for route in sorted(head.routes if head else ()):
+        if route not in placed:
+            changed[route] = _removal(route, stamp)
+    if not changed and head is not None:
+        return None
+    after = Memory(
+        targets=standings.targets,
+        regional=standings.regional,
+        routes=remembered,
+        overrides=orders.overrides,
+        rollouts=orders.rollouts,
+    )
+    return Proposal(_head(head, changed, stamp), changed, after)
+
+
+def _scene(config: FleetConfig, view: HealthView, memory: Memory, roster: Roster, now: datetime) -> Scene:
     policy = config.fleet.policy
-    healths = {health.id: health for health in view.targets}
     standings = advance(
         memory,
         view.targets,
@@ -85,24 +123,42 @@ def decide(
         regions=frozenset(region.id for region in config.fleet.regions),
         now=now,
     )
-    changed: dict[str, Decision] = {}
-    remembered: dict[str, RouteMemory] = {}
-    for route, placing in roster.placings.items():
-        plan = plan_route(placing, standings, healths, memory, policy, now)
-        if plan.memory != RouteMemory():
-            remembered[route] = plan.memory
-        in_force = documents.get(route) if head and route in head.routes else None
-        causes = _causes(in_force, head, route, stamp)
-        if causes or _differs(plan, in_force, placing, standings, memory):
-            case = Case(placing, plan, standings, memory, healths, policy, now)
-            changed[route] = _document(case, causes, stamp)
-    for route in sorted(head.routes if head else ()):
-        if route not in roster.placings:
-            changed[route] = _removal(route, stamp)
-    if not changed and head is not None:
-        return None
-    after = Memory(targets=standings.targets, regional=standings.regional, routes=remembered)
-    return Proposal(_head(head, changed, stamp), changed, after)
+    return Scene(
+        standings=standings,
+        healths={health.id: health for health in view.targets},
+        advice={
+            health.id: health.caution_permille for health in view.targets if health.caution_permille < FULL
+        },
+        memory=memory,
+        policy=policy,
+        now=now,
+        everything_frozen=any(not freeze.targets for freeze in view.freezes),
+        frozen=frozenset(target for freeze in view.freezes for target in freeze.targets),
+        only_silence=all(freeze.targets or freeze.cause == "MOST_SILENT" for freeze in view.freezes),
+    )
+
+
+def _parts(placed: Mapping[str, Placing], scene: Scene) -> dict[str, RoutePart]:
+    """The parts in every route; one with which nothing is the matter costs next to nothing."""
+    standings = scene.standings
+    noted = {*standings.targets, *scene.advice, *standings.turned}
+    for held in standings.regional.values():
+        noted |= held.keys()
+    return {
+        route: untouched(placing)
+        if route not in scene.memory.routes and noted.isdisjoint(placing.members)
+        else part_route(placing, scene)
+        for route, placing in placed.items()
+    }
+
+
+def _frozen_by(placing: Placing, view: HealthView) -> str:
+    causes = [
+        freeze.cause
+        for freeze in view.freezes
+        if not freeze.targets or not placing.members.isdisjoint(freeze.targets)
+    ]
+    return " ".join(dict.fromkeys(["OPERATOR", *causes] if placing.frozen else causes))
 
 
 def _causes(in_force: Decision | None, head: Head | None, route: str, stamp: Stamp) -> list[Reason]:
@@ -128,7 +184,9 @@ def _differs(
         return True
     if not standings.turned.isdisjoint(placing.members):
         return True
-    if memory.routes.get(placing.route.id, RouteMemory()).frozen != plan.memory.frozen:
+    before = memory.routes.get(placing.route.id, NOTHING)
+    after = plan.memory
+    if (before.frozen, before.panic, before.demand) != (after.frozen, after.panic, after.demand):
         return True
     return any(
         decided is not in_force.regions[region] and decided.substance != in_force.regions[region].substance
@@ -149,6 +207,7 @@ def _document(case: Case, causes: list[Reason], stamp: Stamp) -> Decision:
         excluded=exclusions_of(case),
         reasons=reasons,
         evidence=evidence_of(case, reasons),
+        forced_by=forced_by(case.placing),
         decided_at=stamp.now,
         term=stamp.term,
         traceparent=stamp.traceparent,

@@ -26,14 +26,16 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from shared.vocabulary.config import MAX_TARGETS
-from shared.vocabulary.health import HealthEvent, PassiveWindow, ProbeState
+from shared.vocabulary.health import HealthEvent, PassiveWindow, ProbeState, RouteLoad
 from shared.vocabulary.terms import Outcome, Role
 
 if TYPE_CHECKING:
-    from control_plane.core.conclude import Circumstances, Conclusion
+    from control_plane.core.conclusion import Circumstances, Conclusion
 
 MAX_SOURCES = 5_000
 MAX_WORDS = 4_000_000
+MAX_LOADS = 10_000
+"""Routes of one edge."""
 STALE_AFTER_INTERVALS = 3
 """An entry is stale when three of its probes in a row are missing; one lost probe is an accident."""
 
@@ -43,7 +45,7 @@ BROKEN = (Outcome.REFUSED, Outcome.FAILED, Outcome.TIMED_OUT)
 
 @dataclass(slots=True, eq=False)
 class Source:
-    """One prober or edge, by its newest event."""
+    """One prober, edge or control-plane replica, by its newest event."""
 
     id: str
     role: Role
@@ -55,6 +57,8 @@ class Source:
     """Monotonic receipt of its newest event."""
     probes: "dict[tuple[str, str], ProbeWord]" = field(default_factory=dict)
     passive: "dict[str, PassiveWord]" = field(default_factory=dict)
+    loads: "dict[str, LoadWord]" = field(default_factory=dict)
+    """By route; an edge's."""
 
 
 @dataclass(slots=True, eq=False)
@@ -71,6 +75,8 @@ class ProbeWord:
     """Monotonic receipt of the latest probe."""
     shown_ms: float = 0.0
     """The `latency_ms_p50` last concluded from, so that only real drift asks for a new conclusion."""
+    broken_since: float = float("inf")
+    """Monotonic receipt of the first of the outcomes that speak against the target without a break."""
 
     def stale_at(self, source_timeout_s: float) -> float:
         """Monotonic time after which it counts for nothing."""
@@ -92,6 +98,15 @@ class PassiveWord:
     def stale_at(self, source_timeout_s: float) -> float:
         """Monotonic time after which all its attempts are outside the window."""
         return self.named_at + max(self.window.window_s, source_timeout_s)
+
+
+@dataclass(slots=True, eq=False)
+class LoadWord:
+    """The latest word of one edge on what it carries of one route."""
+
+    seq: int
+    load: RouteLoad
+    named_at: float
 
 
 @dataclass(slots=True, eq=False)
@@ -149,6 +164,8 @@ class EventFold:
             changed |= self._take_probe(source, event, state, received_at)
         for window in event.passive:
             changed |= self._take_window(source, event, window, received_at)
+        for load in event.routes:
+            self._take_load(source, event.seq, load, received_at)
         return changed
 
     def forget(self, *, before: float) -> None:
@@ -161,6 +178,8 @@ class EventFold:
                 self._drop_probe(source, key)
             for target in [target for target, word in source.passive.items() if word.named_at < before]:
                 self._drop_window(source, target)
+            for route in [route for route, word in source.loads.items() if word.named_at < before]:
+                del source.loads[route]
 
     def fresh_sources(self, *, monotonic: float, timeout_s: float) -> Iterator[Source]:
         """Sources heard within `timeout_s`."""
@@ -192,6 +211,8 @@ class EventFold:
             if about is None:
                 return False
             word = ProbeWord(source, about, event.seq, state, received_at, received_at)
+            if state.outcome in BROKEN:
+                word.broken_since = received_at
             source.probes[state.target, state.monitor] = word
             about.probes[source.id, state.monitor] = word
             about.conclusion = None
@@ -214,7 +235,13 @@ class EventFold:
             or state.detail != before.detail
         ):
             word.about.conclusion = None
+            if state.outcome not in BROKEN:
+                word.broken_since = float("inf")
+            elif before.outcome not in BROKEN:
+                word.broken_since = received_at
             return True
+        if state.garbled != before.garbled or (state.garbled and state.judged != before.judged):
+            word.about.conclusion = None
         if abs(state.latency_ms_p50 - word.shown_ms) > 1.0 + 0.1 * word.shown_ms:
             word.about.conclusion = None
         return False
@@ -243,6 +270,16 @@ class EventFold:
         word.about.conclusion = None
         return broken(window) > broken(before)
 
+    def _take_load(self, source: Source, seq: int, load: RouteLoad, received_at: float) -> None:
+        word = source.loads.get(load.route)
+        if word is None:
+            if len(source.loads) >= MAX_LOADS:
+                self.refused += 1
+                return
+        elif seq <= word.seq:
+            return
+        source.loads[load.route] = LoadWord(seq, load, received_at)
+
     def _about(self, target: str) -> TargetWords | None:
         words = self.targets.get(target)
         if (words is None and len(self.targets) >= MAX_TARGETS) or self._words >= MAX_WORDS:
@@ -258,6 +295,7 @@ class EventFold:
             self._drop_probe(source, key)
         for target in list(source.passive):
             self._drop_window(source, target)
+        source.loads.clear()
 
     def _drop_probe(self, source: Source, key: tuple[str, str]) -> None:
         word = source.probes.pop(key)

@@ -6,15 +6,19 @@ for itself, so that a mistake there is caught here. Absolute rules only, without
 * the head names every configured route and no other, by the hash of what is proposed;
 * every client region has an entry, every tier its place, every target its tier;
 * weights and shares are whole permille and sum to 1000;
-* nobody is used whom residency or an operator's exclusion bars;
-* traffic goes somewhere while any permitted target exists, and not only to targets known to be dead
-  while one answers.
+* nobody is used whom residency, an operator's drain, or an exclusion not made by health bars, nor a
+  candidate that no rollout has brought in: panic or not;
+* traffic goes somewhere while any permitted target exists, and, unless removals are suspended, not only
+  to targets known to be dead while one answers; and to none of them beside others in a panic;
+* no target is planned more than its capacity (`inspect_load`).
 """
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from control_plane.core.decide import Proposal
+from control_plane.core.inspect_load import load_faults
+from control_plane.core.orders import NO_ORDERS, Orders
 from shared.vocabulary.base import sha256_hex
 from shared.vocabulary.config import FleetConfig, Route
 from shared.vocabulary.decision import DecidedTier, Decision, RegionDecision
@@ -27,31 +31,78 @@ MAX_LISTED = 50
 """Refusals beyond these say nothing new."""
 
 
-def refusals(proposal: Proposal, config: FleetConfig, view: HealthView) -> list[str]:
-    """What is unsafe about `proposal`, in words; empty when it may be committed."""
+def refusals(
+    proposal: Proposal,
+    config: FleetConfig,
+    view: HealthView,
+    *,
+    documents: Mapping[str, Decision] | None = None,
+    orders: Orders = NO_ORDERS,
+) -> list[str]:
+    """What is unsafe about `proposal`, in words; empty when it may be committed.
+
+    `documents` are in force, `orders` those it was decided under.
+    """
     found: list[str] = []
-    for fault in _faults(proposal, config, view):
+    for fault in _faults(proposal, config, view, documents or {}, orders):
         found.append(fault)
         if len(found) == MAX_LISTED:
             break
     return found
 
 
-def _faults(proposal: Proposal, config: FleetConfig, view: HealthView) -> Iterator[str]:
+def refused_routes(
+    proposal: Proposal,
+    config: FleetConfig,
+    view: HealthView,
+    *,
+    orders: Orders = NO_ORDERS,
+) -> frozenset[str]:
+    """The routes whose own documents in `proposal` are unsafe, whatever the others say."""
+    routes = {route.id: route for route in config.fleet.routes}
+    facts = _facts(config, view, orders)
+    return frozenset(
+        name
+        for name, document in proposal.documents.items()
+        if any(_faults_of(name, document, routes, facts, proposal, config))
+    )
+
+
+def _faults(
+    proposal: Proposal,
+    config: FleetConfig,
+    view: HealthView,
+    documents: Mapping[str, Decision],
+    orders: Orders,
+) -> Iterator[str]:
     yield from _head_faults(proposal, config)
     routes = {route.id: route for route in config.fleet.routes}
-    facts = _facts(config, view)
+    facts = _facts(config, view, orders)
+    in_force = {route: document for route, document in documents.items() if route in proposal.head.routes}
+    yield from load_faults(proposal, config, view, in_force, _by_hand(config, orders))
     for name, document in proposal.documents.items():
-        for fault in _document_faults(name, document, proposal, config):
+        for fault in _faults_of(name, document, routes, facts, proposal, config):
             yield f"route {name}: {fault}"
-        if document.removed:
-            if name in routes:
-                yield f"route {name}: removed, but configured"
-        elif name not in routes:
-            yield f"route {name}: not configured"
-        else:
-            for fault in _route_faults(document, routes[name], facts):
-                yield f"route {name}: {fault}"
+
+
+def _faults_of(
+    name: str,
+    document: Decision,
+    routes: Mapping[str, Route],
+    facts: "Facts",
+    proposal: Proposal,
+    config: FleetConfig,
+) -> Iterator[str]:
+    """Of one document."""
+    yield from _document_faults(name, document, proposal, config)
+    if document.removed:
+        if name in routes:
+            yield "removed, but configured"
+    elif name not in routes:
+        yield "not configured"
+    else:
+        panics = name in proposal.memory.routes and proposal.memory.routes[name].panic
+        yield from _route_faults(document, routes[name], facts, panics=panics)
 
 
 def _head_faults(proposal: Proposal, config: FleetConfig) -> Iterator[str]:
@@ -96,9 +147,14 @@ class Facts:
     """Globally DOWN on hard evidence."""
     answering: Mapping[str, frozenset[str]]
     """Client region -> targets that are up, and do not fail in its live traffic."""
+    orders: Orders
+    suspended: frozenset[str] | None
+    """Routes whose automatic removals are suspended; None for all."""
 
 
-def _facts(config: FleetConfig, view: HealthView) -> Facts:
+def _facts(config: FleetConfig, view: HealthView, orders: Orders) -> Facts:
+    freezes = [each.spec.route for each in orders.overrides if each.spec.kind == "freeze"]
+    everywhere = bool(view.freezes) or None in freezes or not config.fleet.policy.automatic
     regions = frozenset(region.id for region in config.fleet.regions)
     up = frozenset(health.id for health in view.targets if health.verdict in UP)
     failing: dict[str, set[str]] = {region: set() for region in regions}
@@ -113,10 +169,40 @@ def _facts(config: FleetConfig, view: HealthView) -> Facts:
             health.id for health in view.targets if health.verdict is Verdict.DOWN and health.hard
         ),
         answering={region: up - failing[region] for region in regions},
+        orders=orders,
+        suspended=None if everywhere else frozenset(route for route in freezes if route is not None),
     )
 
 
-def _route_faults(document: Decision, route: Route, facts: Facts) -> Iterator[str]:
+def _by_hand(config: FleetConfig, orders: Orders) -> set[tuple[str, str]]:
+    """`(route, client region)` whose weights an operator has set."""
+    specs = [each.spec for each in orders.overrides if each.spec.kind == "weights"]
+    return {
+        (spec.route, region.id)
+        for spec in specs
+        for region in config.fleet.regions
+        if spec.route is not None and spec.clients in (None, region.id)
+    }
+
+
+def _kept_out(route: Route, facts: Facts) -> set[str]:
+    """Targets of `route` that drains and rollouts keep out of it."""
+    out: set[str] = set()
+    for spec in (each.spec for each in facts.orders.overrides if each.spec.kind == "drain"):
+        if spec.route in (None, route.id):
+            out |= {
+                target
+                for target, region in facts.stands.items()
+                if target == spec.target or region == spec.region
+            }
+    rollouts = [each for each in facts.orders.rollouts if each.spec.route == route.id]
+    brought_in = {target for each in rollouts for target in each.spec.targets if each.permille}
+    candidates = {target for tier in route.tiers for target in tier.candidates}
+    untried = candidates | {target for each in rollouts for target in each.spec.targets}
+    return out | (untried - brought_in)
+
+
+def _route_faults(document: Decision, route: Route, facts: Facts, *, panics: bool) -> Iterator[str]:
     if document.regions.keys() != facts.regions:
         yield f"is for regions {sorted(document.regions)}, not {sorted(facts.regions)}"
     permitted = {
@@ -125,15 +211,19 @@ def _route_faults(document: Decision, route: Route, facts: Facts) -> Iterator[st
         for target in tier.targets
         if target in facts.stands and (route.residency is None or facts.stands[target] in route.residency)
     }
+    suspended = facts.suspended is None or route.id in facts.suspended
+    kept_out = _kept_out(route, facts)
     for region, decided in document.regions.items():
-        banned = {
+        banned = kept_out | {
             each.target
             for each in document.excluded
             if each.by != "auto" and (each.region is None or each.region == region)
         }
         for fault in _shape_faults(decided, route, permitted - banned):
             yield f"{region}: {fault}"
-        for fault in _reach_faults(decided, region, permitted - banned, facts):
+        for fault in _reach_faults(
+            decided, region, permitted - banned, facts, suspended=suspended, panics=panics
+        ):
             yield f"{region}: {fault}"
 
 
@@ -168,7 +258,9 @@ def _tier_faults(tier: DecidedTier, configured: set[str], usable: set[str]) -> I
         yield "has a share and no target"
 
 
-def _reach_faults(decided: RegionDecision, region: str, usable: set[str], facts: Facts) -> Iterator[str]:
+def _reach_faults(
+    decided: RegionDecision, region: str, usable: set[str], facts: Facts, *, suspended: bool, panics: bool
+) -> Iterator[str]:
     used = {
         target.id
         for tier in decided.tiers
@@ -177,6 +269,10 @@ def _reach_faults(decided: RegionDecision, region: str, usable: set[str], facts:
     }
     if usable and not used:
         yield "sends traffic nowhere, although a permitted target exists"
+    if suspended:
+        return
+    if panics and used & facts.dead and used - facts.dead:
+        yield f"uses {sorted(used & facts.dead)} in a panic, which are known to be dead"
     if used and used <= facts.dead and (answering := usable & facts.answering.get(region, frozenset())):
         yield f"uses only dead targets, although {min(answering)} answers"
 

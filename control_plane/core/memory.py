@@ -11,6 +11,8 @@ from typing import Annotated, Literal
 from pydantic import AwareDatetime, Field
 
 from shared.vocabulary.base import Id, Message, Permille
+from shared.vocabulary.override import Override
+from shared.vocabulary.rollout import Rollout
 
 Flaps = Annotated[int, Field(ge=0, le=1_000)]
 
@@ -29,6 +31,25 @@ class Standing(Message):
     """OUT on hard evidence; stays so until it comes back."""
     permille: Permille = 0
     """BACK: the part of its natural weight that the ramp gives it."""
+    stepped_at: AwareDatetime | None = None
+    """BACK: when the ramp last took a step; with `since` when absent."""
+    failing: bool = False
+    """BACK: when live traffic last tried it on the ramp, no attempt got a good answer."""
+
+
+class HeldDemand(Message):
+    """The demand of one client region that a limited plan was made for."""
+
+    inflight: Annotated[float, Field(ge=0, le=1e12, allow_inf_nan=False)]
+    """Requests under way, as planned for."""
+    requests_per_s: Annotated[float, Field(ge=0, le=1e12, allow_inf_nan=False)] = 0.0
+    """What its clients asked then."""
+    most_per_request_s: Annotated[float, Field(ge=0, le=1e12, allow_inf_nan=False)] | None = None
+    """Seconds that one request may be thought to hold a place; None when nothing ended."""
+    low_since: AwareDatetime | None = None
+    """When what is seen was first found to fall far short; it may have recovered since."""
+    unheard_since: AwareDatetime | None = None
+    """When its edges were first found silent while others were heard; None once they are heard again."""
 
 
 class RouteMemory(Message):
@@ -38,8 +59,20 @@ class RouteMemory(Message):
     """When soft evidence last moved weight here."""
     kept: Mapping[Id, Permille] = Field(default_factory=dict)
     """Target that is OUT on soft evidence -> the part of its natural weight it still has."""
+    cautious: Mapping[Id, Permille] = Field(default_factory=dict)
+    """Target that health advises caution about -> the part of its natural weight it still has."""
+    held: Mapping[Id, Permille] = Field(default_factory=dict)
+    """Target that is OUT, and kept by a freeze -> the part of its natural weight that it had."""
+    held_in: Mapping[Id, Mapping[Id, Permille]] = Field(default_factory=dict)
+    """Client region -> the same of targets that are OUT for its clients alone."""
     frozen: bool = False
-    """Automatic removals are suspended: they would have left nothing."""
+    """Automatic removals are suspended: they would have left nothing, or are not to be believed."""
+    demand: Mapping[Id, HeldDemand] = Field(default_factory=dict)
+    """Client region -> what the plan was made for; only while capacity limits the plan."""
+    planned_at: AwareDatetime | None = None
+    """When the plan last changed while capacity limits it: figures of before belong to another plan."""
+    panic: bool = False
+    """What can carry the demand is so little that doubtful targets are used."""
 
 
 class Memory(Message):
@@ -52,3 +85,7 @@ class Memory(Message):
     """Client region -> target, by what that region alone sees. OUT on hard evidence (its live traffic
     fails) excludes there; OUT on soft evidence (its own vote) only moves last there."""
     routes: Mapping[Id, RouteMemory] = Field(default_factory=dict)
+    overrides: tuple[Override, ...] = ()
+    """Those that the last decision was made under: the next one tells which are new, and which ended."""
+    rollouts: tuple[Rollout, ...] = ()
+    """The same of rollouts."""

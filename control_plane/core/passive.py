@@ -1,9 +1,17 @@
 """What live traffic says: the windows of a region's edges, summed.
 
 The rule. A region's edges together made at least `passive_min_attempts` attempts within their
-windows, and at least `passive_down_permille` of these ended REFUSED, FAILED or TIMED_OUT: for the
-clients of that region the target is DOWN, whatever probers say. Two such regions make it DOWN for
-all. The floor on attempts keeps a handful of unlucky requests from being a verdict.
+windows, and either at least `passive_down_permille` of these ended REFUSED, FAILED or TIMED_OUT, or
+every edge that made any has ejected the target and had nothing else of it since its last good answer,
+`LEAST_RUN` times or more, together `LEAST_BROKEN` times: for the clients of that region the target is
+DOWN, whatever probers say. Two such regions make it DOWN for all.
+
+Why ejection counts: an edge stops asking a target after a few failures in a row, so that the share
+alone would say DOWN only when all that was good before has left the window, and by then nobody asks.
+Why the run counts and not the window: one refusal ejects, and three in ten seconds among thousands of
+answers are accidents. Time since the last good answer would tell nothing, for a benched target is not
+asked. An ejection for wrong answers has no run. The floor on attempts keeps a handful of unlucky
+requests from being a verdict. An edge too old to tell its runs speaks by the share alone.
 """
 
 from collections.abc import Iterable, Mapping
@@ -15,6 +23,10 @@ from shared.vocabulary.terms import Outcome
 from shared.vocabulary.view import PassiveSummary
 
 FAILING_REGIONS_FOR_DOWN = 2
+LEAST_BROKEN = 3
+"""Failures in a row, of a region's edges together: as many as make one edge eject."""
+LEAST_RUN = 2
+"""Of each edge that asked: after a refusal, on which it ejects at once, the trial has failed too."""
 
 
 def fresh_windows(
@@ -39,20 +51,38 @@ def _summary(region: str, words: list[PassiveWord], policy: Policy) -> PassiveSu
             counts[outcome] = counts.get(outcome, 0) + attempts
     attempts = sum(counts.values())
     bad = sum(counts.get(outcome, 0) for outcome in BROKEN)
-    failing = (
-        attempts >= policy.passive_min_attempts and bad * 1000 >= policy.passive_down_permille * attempts
-    )
+    mostly_bad = bad * 1000 >= policy.passive_down_permille * attempts
+    failing = attempts >= policy.passive_min_attempts and (mostly_bad or _given_up(words))
     return PassiveSummary(
         region=region,
         attempts=attempts,
         counts=counts,
         inflight=sum(word.window.inflight for word in words),
+        latency_ms_mean=_mean_ms(words),
         failing=failing,
         evidence=tuple(
             _evidence(word) for word in sorted(words, key=lambda word: word.source.id) if broken(word.window)
         )
         if failing
         else (),
+    )
+
+
+def _mean_ms(words: list[PassiveWord]) -> float:
+    """Over the answers of all edges; 0 without any."""
+    answers = total_ms = 0.0
+    for word in words:
+        good = word.window.counts.get(Outcome.OK, 0) + word.window.counts.get(Outcome.SLOW, 0)
+        answers += good
+        total_ms += good * word.window.latency_ms_mean
+    return round(total_ms / answers, 3) if answers else 0.0
+
+
+def _given_up(words: list[PassiveWord]) -> bool:
+    """Whether no edge that asked it would go on asking, each after failures in a row."""
+    asked = [word.window for word in words if word.window.counts]
+    return sum(window.broken_run for window in asked) >= LEAST_BROKEN and all(
+        window.admission != "ADMITTING" and window.broken_run >= LEAST_RUN for window in asked
     )
 
 

@@ -6,12 +6,14 @@ remembered by the object's identity, for the last few configurations.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
 from fnmatch import fnmatchcase
 from functools import lru_cache
-from typing import Generic, TypeVar
+from typing import Generic, Literal, TypeVar
 
 from shared.vocabulary.config import Fleet, FleetConfig, Route, Target
+from shared.vocabulary.override import Override
 
 Value = TypeVar("Value")
 
@@ -39,15 +41,17 @@ class Group:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Barred:
-    """A target that policy keeps out of a route."""
+    """A target that policy or an operator keeps out of a route."""
 
     target: str
     reason: str
+    by: Literal["policy", "operator"] = "policy"
+    until: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Placing:
-    """One route as configured, without what policy bars."""
+    """One route as configured and ordered, without what policy or an operator bars."""
 
     route: Route
     permitted: tuple[str, ...]
@@ -57,6 +61,17 @@ class Placing:
     barred: tuple[Barred, ...]
     tiers: Mapping[str, tuple[tuple[Group, ...], ...]]
     """Client region -> per configured tier its groups, nearest first."""
+    preferred: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    """Client region -> pinned targets: used before all others while any of them is usable."""
+    fixed: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    """Client region -> target -> permille of the route's traffic, by hand; among those that are usable."""
+    staged: Mapping[str, int] = field(default_factory=dict)
+    """Target -> permille of its tier's traffic, by a rollout. In the roster's own placings every
+    candidate stands here with 0; under orders those with 0 are barred and gone from here."""
+    frozen: bool = False
+    """An operator has suspended automatic removals."""
+    overrides: tuple[Override, ...] = ()
+    """Those in force that concern the route, the newest last."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -153,6 +168,7 @@ def _placing(fleet: Fleet, route: Route, ranks: Mapping[str, Mapping[str, int]])
         tiers={
             region.id: tuple(_groups(tier, ranks[region.id]) for tier in tiers) for region in fleet.regions
         },
+        staged={target: 0 for tier in route.tiers for target in tier.candidates if target in permitted},
     )
 
 

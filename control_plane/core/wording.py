@@ -1,21 +1,24 @@
 """Why: the reasons, exclusions and evidence of a decision, from what changed and what is in force.
 
-Reasons are the differences between the memory that the last decision left and where things stand now,
-and the states of exception still in force (FROZEN, HOLD_DOWN cut short). Evidence is quoted from the
-votes and windows behind whoever changed, then behind whoever is still out.
+Reasons are the orders of operators that are new or have ended, the differences between the memory that
+the last decision left and where things stand now, and the states of exception still in force (FROZEN,
+HOLD_DOWN cut short). Evidence is quoted from the votes and windows behind whoever changed, then behind
+whoever is still out.
 """
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
 from control_plane.core.advance import Standings
 from control_plane.core.memory import Memory, RouteMemory, Standing
+from control_plane.core.orders import NO_NEWS, News
 from control_plane.core.roster import Placing
 from control_plane.core.route import RoutePlan, part_of
 from control_plane.core.standing import FULL, hold_down_s
 from shared.vocabulary.config import Policy
 from shared.vocabulary.decision import EvidenceRef, Exclusion, Reason
+from shared.vocabulary.override import Override
 from shared.vocabulary.terms import Verdict
 from shared.vocabulary.view import TargetHealth
 
@@ -36,14 +39,23 @@ class Case:
     healths: Mapping[str, TargetHealth]
     policy: Policy
     now: datetime
+    news: News = NO_NEWS
+    """Of the orders that concern the route."""
+    frozen_by: str = ""
+    """What suspends automatic removals: causes of freezes, OPERATOR."""
 
 
 def reasons_of(case: Case) -> tuple[Reason, ...]:
     """What changed for this route since the last decision, and which exceptions are in force."""
     found = [
+        *_orders_given(case),
+        *_orders_ended(case),
+        *_rolled(case),
         *_global_changes(case),
         *_regional_changes(case),
         *_soft_moves(case),
+        *_cautions(case),
+        *case.plan.figures,
         *_exceptions(case),
     ]
     return tuple(found[:MAX_REASONS])
@@ -51,7 +63,10 @@ def reasons_of(case: Case) -> tuple[Reason, ...]:
 
 def exclusions_of(case: Case) -> tuple[Exclusion, ...]:
     """Whom the route does not use, where, at whose word."""
-    found = [Exclusion(target=each.target, by="policy", reason=each.reason) for each in case.placing.barred]
+    found = [
+        Exclusion(target=each.target, by=each.by, reason=each.reason, expires_at=each.until)
+        for each in case.placing.barred
+    ]
     for target in case.placing.permitted:
         regions = case.plan.absent.get(target, ())
         if not regions:
@@ -64,6 +79,12 @@ def exclusions_of(case: Case) -> tuple[Exclusion, ...]:
             for region in regions
         ]
     return tuple(found)
+
+
+def forced_by(placing: Placing) -> str | None:
+    """The overrides on which the route rests though they were refused at first; None without any."""
+    names = [each.id for each in placing.overrides if each.forced]
+    return ", ".join(names)[:512] or None
 
 
 def evidence_of(case: Case, reasons: tuple[Reason, ...]) -> tuple[EvidenceRef, ...]:
@@ -82,6 +103,72 @@ def _against(health: TargetHealth | None) -> Iterator[EvidenceRef]:
             yield from vote.evidence
     for summary in health.passive:
         yield from summary.evidence
+
+
+_GIVEN: Mapping[str, str] = {
+    "drain": "DRAINED",
+    "pin": "PINNED",
+    "weights": "WEIGHTS_SET",
+    "freeze": "OPERATOR_FROZEN",
+}
+
+
+def _orders_given(case: Case) -> Iterator[Reason]:
+    for override in case.news.given:
+        yield Reason(
+            code=_GIVEN[override.spec.kind],
+            target=override.spec.target,
+            region=override.spec.clients,
+            values=_order_values(override),
+        )
+
+
+def _orders_ended(case: Case) -> Iterator[Reason]:
+    """An order that was lifted says by whom; one that just ended, or is not on record any more, when."""
+    for override in case.news.ended:
+        values = {"kind": override.spec.kind, **_order_values(override)}
+        if override.ended is not None:
+            values |= {"ended_by": override.ended.by, "ended_reason": override.ended.reason}
+        yield Reason(
+            code="UNDRAINED" if override.spec.kind == "drain" else "OVERRIDE_ENDED",
+            target=override.spec.target,
+            region=override.spec.clients,
+            values=values,
+        )
+
+
+def _rolled(case: Case) -> Iterator[Reason]:
+    """A step, or an end; `found` is what the step before was judged by."""
+    for rollout in case.news.moved:
+        running = rollout.state == "RUNNING"
+        values = {
+            "rollout": rollout.id,
+            "state": rollout.state,
+            "targets": list(rollout.spec.targets),
+            "permille": rollout.permille,
+            "found": rollout.outcome or rollout.reason,
+        }
+        yield Reason(code="ROLLOUT_STEP" if running else "ROLLOUT_ENDED", values=values)
+    for rollout in case.news.dropped:
+        values = {"rollout": rollout.id, "state": rollout.state, "targets": list(rollout.spec.targets)}
+        yield Reason(code="ROLLOUT_ENDED", values={**values, "found": "off the record"})
+
+
+def _order_values(override: Override) -> dict[str, object]:
+    spec = override.spec
+    values: dict[str, object] = {
+        "override": override.id,
+        "author": override.author,
+        "reason": override.reason,
+        "expires_at": f"{override.expires_at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}",
+    }
+    if spec.region is not None:
+        values["targets_in"] = spec.region
+    if spec.weights:
+        values["weights"] = dict(spec.weights)
+    if override.forced:
+        values["forced"] = True
+    return values
 
 
 def _global_changes(case: Case) -> Iterator[Reason]:
@@ -116,7 +203,11 @@ def _change(
         else (_kept_before(case).get(target), case.plan.memory.kept.get(target))
     )
     was, permille = part_of(before, kept), part_of(after, keeps)
-    if before.phase == "BACK" and was == permille:
+    stepped = after is not None and before.permille != after.permille
+    if before.phase == "BACK" and was == permille and not stepped:
+        if after is not None and before.failing != after.failing:
+            why = "its live traffic gets no good answer" if after.failing else "it may climb the ramp again"
+            yield Reason(code="REVISED", target=target, region=region, values={"why": why})
         return
     values = {"permille": permille, "from_permille": was, "flaps": before.flaps}
     if before.phase == "OUT":
@@ -157,12 +248,38 @@ def _soft_moves(case: Case) -> Iterator[Reason]:
             yield Reason(code="TARGET_DOWN", target=target, values=values)
 
 
+def _cautions(case: Case) -> Iterator[Reason]:
+    before = case.memory.routes.get(case.placing.route.id, RouteMemory()).cautious
+    after = case.plan.memory.cautious
+    for target in sorted(before.keys() | after.keys()):
+        was, keeps = before.get(target, FULL), after.get(target, FULL)
+        standing = case.standings.targets.get(target)
+        if was == keeps or (standing is not None and standing.phase == "OUT"):
+            continue
+        health = case.healths.get(target)
+        values = {"kept_permille": keeps, "from_permille": was, "seen": health.reason if health else ""}
+        if health is not None:
+            values |= {"verdict": health.verdict.value, "advised_permille": health.caution_permille}
+        yield Reason(code="TARGET_DEGRADED", target=target, values=values)
+
+
 def _exceptions(case: Case) -> Iterator[Reason]:
+    for region, decided in case.plan.regions.items():
+        if not any(tier.targets for tier in decided.tiers):
+            values = {
+                "shed_permille": decided.shed_permille,
+                "why": "policy and operators leave it no target",
+            }
+            yield Reason(code="SHED", region=region, values=values)
     for region, resort in case.plan.resorts.items():
         code = "FROZEN" if resort.frozen else "HOLD_DOWN"
         yield Reason(code=code, region=region, values={"kept": sorted(resort.targets)})
     before = case.memory.routes.get(case.placing.route.id, RouteMemory())
-    if case.plan.memory.frozen and not any(resort.frozen for resort in case.plan.resorts.values()):
+    memory = case.plan.memory
+    held = {*memory.held, *(target for targets in memory.held_in.values() for target in targets)}
+    if held:
+        yield Reason(code="FROZEN", values={"kept": sorted(held), "cause": case.frozen_by})
+    elif memory.frozen and not any(resort.frozen for resort in case.plan.resorts.values()):
         yield Reason(code="FROZEN", values={"why": "soft evidence, and nobody better to move to"})
     if before.frozen and not case.plan.memory.frozen:
         yield Reason(code="UNFROZEN")

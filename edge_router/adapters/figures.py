@@ -12,6 +12,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from edge_router.core.admission import State
+from edge_router.core.loads import Ended
 from shared.vocabulary.terms import EdgeMode, Outcome
 
 if TYPE_CHECKING:
@@ -85,6 +86,16 @@ class Figures:
     def broke_off(self, error: str) -> None:
         """An answer that had begun could not be completed."""
         self._broken[error] = self._broken.get(error, 0) + 1
+
+    def ended(self) -> dict[str, Ended]:
+        """Requests of each route that have had their answer; failed is any of 5xx."""
+        return {
+            route: Ended(
+                sum(figures.statuses.values()),
+                sum(count for status, count in figures.statuses.items() if status >= 500),
+            )
+            for route, figures in self._routes.items()
+        }
 
     def metrics(self) -> Iterator[Metric]:
         """For Prometheus."""

@@ -9,6 +9,7 @@ time                    deadlines are numbers on connections and exchanges, look
 import asyncio
 import random
 import ssl
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from functools import cached_property
 from typing import Final
@@ -22,12 +23,13 @@ from edge_router.adapters.listener import ClientConnection
 from edge_router.adapters.upstream import Pool
 from edge_router.core.choose import Chooser
 from edge_router.core.limits import Limits
+from edge_router.core.loads import Loads
 from edge_router.core.table import Origin, ResolvedCredential, RouteTable, TargetEntry
 from edge_router.core.wire import Memo, RequestHead, ResponseHead, parse_request_head, parse_response_head
 from shared.clock import Clock
 from shared.supervise import Supervisor
 from shared.telemetry import NoTelemetry, Telemetry
-from shared.vocabulary.health import PassiveWindow
+from shared.vocabulary.health import PassiveWindow, RouteLoad
 from shared.vocabulary.terms import EdgeMode
 
 SWEEP_S: Final = 0.05
@@ -62,6 +64,7 @@ class Gateway:
         self.tracing = not isinstance(telemetry, NoTelemetry)
         self.limits = limits or Limits()
         self.figures = Figures()
+        self._loads = Loads()
         self.clients: set[ClientConnection] = set()
         self.exchanges: set[Exchange] = set()
         self.extra_active = 0
@@ -144,6 +147,10 @@ class Gateway:
         windows = (lane.passive(now, window_s) for lane in self._lanes.values())
         return tuple(window for window in windows if window is not None)
 
+    def loads(self, window_s: float) -> tuple[RouteLoad, ...]:
+        """What it carried of each route in the last `window_s` (at most 10), of those with traffic."""
+        return self._loads.read(self.monotonic(), window_s)
+
     def lanes(self) -> Iterable[Lane]:
         """All that have been used."""
         return tuple(self._lanes.values())
@@ -197,6 +204,9 @@ class Gateway:
             for exchange in tuple(self.exchanges):
                 if now >= exchange.deadline:
                     exchange.timed_out(now)
+            if self._loads.due(now):
+                under_way = Counter(exchange.route.id for exchange in self.exchanges)
+                self._loads.sample(under_way, self.figures.ended(), now)
             turn += 1
             if turn % SLOW_SWEEP == 0:
                 self._slow_sweep(now)

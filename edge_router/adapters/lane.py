@@ -10,13 +10,14 @@ from edge_router.adapters.upstream import Pool
 from edge_router.core.admission import CLEAN, Admission, Event, State, admits, after_outcome, step
 from edge_router.core.choose import PeakEwma, Readiness
 from edge_router.core.table import ResolvedCredential, TargetEntry
-from edge_router.core.window import SLOT_S, SLOTS, Window
+from edge_router.core.window import SLOT_S, SLOTS, Lately, Window
 from shared.log import get_logger
 from shared.vocabulary.health import PassiveWindow
 from shared.vocabulary.terms import Outcome
 
 log = get_logger(__name__)
 
+BROKEN: Final = (Outcome.REFUSED, Outcome.FAILED, Outcome.TIMED_OUT)
 WINDOW_S: Final = SLOT_S * (SLOTS - 1)
 
 
@@ -29,12 +30,14 @@ class Lane:
         "admission",
         "answers",
         "authenticated",
+        "broken_run",
         "capacity",
         "cool_until",
         "credential_line",
         "entry",
         "ewma",
         "inflight",
+        "lately",
         "pool",
         "possibly_billed",
         "totals",
@@ -48,9 +51,12 @@ class Lane:
         self.cool_until = 0.0
         self.ewma = PeakEwma()
         self.window = Window()
+        self.lately = Lately()
         self.answers = 0
         """Attempts that came to OK; the others stand in `totals`."""
         self.totals: dict[Outcome, int] = {}
+        self.broken_run = 0
+        """Attempts that broke off since it last did its work."""
         self.possibly_billed = 0
         self.ttft_floor_s = 0.0
         """Twice its own p99: no first byte is called late before that."""
@@ -134,6 +140,7 @@ class Lane:
             self.window.add_stream(latency_s * 1000.0, ttft_s * 1000.0, now)
         self.ewma.add(ttft_s * 1000.0, now)
         if not self._clean:
+            self.broken_run = 0
             self._stand(after_outcome(self.admission, Outcome.OK, now), now)
 
     def ended(self, outcome: Outcome | None, now: float, *, trial: bool) -> None:
@@ -142,6 +149,10 @@ class Lane:
         if outcome is not None:
             self.totals[outcome] = self.totals.get(outcome, 0) + 1
             self.window.add(outcome, now)
+            if outcome in BROKEN:
+                self.broken_run += 1
+            elif outcome is Outcome.GARBLED:
+                self.lately.wrong(self._judged())
             self._stand(after_outcome(self.admission, outcome, now), now)
         elif trial:
             self._stand(step(self.admission, Event.DROPPED, now), now)
@@ -150,6 +161,7 @@ class Lane:
         """An attempt brought an answer that blames the client: the target did its work."""
         self.inflight -= 1
         if not self._clean:
+            self.broken_run = 0
             self._stand(step(self.admission, Event.GOOD, now), now)
 
     def refresh(self, now: float) -> None:
@@ -162,20 +174,32 @@ class Lane:
         reading = self.window.read(now, window_s)
         cooling_s = max(0.0, self.cool_until - now)
         admitting = self.admission.state is State.ADMITTING
+        if not reading.counts:
+            self.lately.restart(self._judged())
         if not reading.counts and not self.inflight and admitting and not cooling_s:
             return None
+        judged, garbled = self.lately.read(self._judged())
         return PassiveWindow(
             target=self.entry.id,
             window_s=window_s,
             counts=reading.counts,
             latency_ms_p50=reading.latency_ms_p50,
             latency_ms_p99=reading.latency_ms_p99,
+            latency_ms_mean=reading.latency_ms_mean,
             ttft_ms_p50=reading.ttft_ms_p50,
             ttft_ms_p99=reading.ttft_ms_p99,
+            good_age_s=reading.good_age_s,
+            judged=judged,
+            garbled=garbled,
             inflight=self.inflight,
             admission=self.admission.state.value,
+            broken_run=self.broken_run,
             cooling_s=cooling_s,
         )
+
+    def _judged(self) -> int:
+        """Answers so far, right and wrong."""
+        return self.answers + self.totals.get(Outcome.GARBLED, 0)
 
     def _stand(self, admission: Admission, now: float) -> None:
         if admission.state is not self.admission.state:

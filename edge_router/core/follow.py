@@ -12,6 +12,7 @@ Rules
   so in its acks; it follows again once the leader has raised the generation above it.
 * A head that would leave the edge unable to route is refused as a whole, and remembered as refused.
 * Before any head, the newest configuration's own order is served, as version 0.0.
+* In STATIC, drains by people that are long past their end count as automatic (`core/lapse`).
 
 What is in force and what may succeed it is `core/in_force`; modes and their ages are `core/freshness`,
 what is held is `core/holdings`, what waits `core/waiting`.
@@ -24,6 +25,7 @@ Whoever adds an event: `_HANDLERS` is the table of all, and the test of
 """
 
 from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
 from typing import ClassVar, Generic, Protocol, TypeVar
 
 from edge_router.core.freshness import Freshness, Order
@@ -42,6 +44,7 @@ from edge_router.core.holdings import (
     read_head,
 )
 from edge_router.core.in_force import InForce
+from edge_router.core.lapse import Lapsed, eased, lapsed
 from edge_router.core.signals import (
     Acknowledge,
     Alarm,
@@ -50,6 +53,7 @@ from edge_router.core.signals import (
     ConfigSeen,
     Confirmed,
     DocumentSeen,
+    Ease,
     Effect,
     Event,
     HeadSeen,
@@ -67,6 +71,8 @@ from shared.vocabulary.terms import EdgeMode
 
 MAX_REFUSED = 64
 """Heads and configurations remembered as refused."""
+LAPSES_EVERY_S = 1.0
+"""How often an edge in STATIC looks for drains that are past their end."""
 MAX_PAST = 4096
 """Heads and documents remembered as having been in force."""
 
@@ -98,6 +104,9 @@ class Follower(Generic[TableT]):
         self._configs = Configs(needed=self._needs_config)
         self._freshness = Freshness(fresh_s=fresh_s, static_s=static_s, started_at=started_at)
         self._mode = EdgeMode.STALE
+        self._lapsed: Lapsed = frozenset()
+        self._lapses_due_at = started_at
+        self._leader_said: tuple[datetime, float] | None = None  # its time in a live Beat, heard when
         self.seen = NO_VERSION
         self.refused: dict[tuple[str, str], int] = {}
 
@@ -215,6 +224,7 @@ class Follower(Generic[TableT]):
         new = self._freshness.is_new(beat.order)
         if new and event.live:
             self._freshness.heard(beat.order, now)
+            self._leader_said = (beat.sent_at, now)
             if self._freshness.behind(now, older=held.version < self.version):
                 detail = (
                     f"the leader states head {held.version}, this edge serves {self.version} and keeps it"
@@ -235,6 +245,7 @@ class Follower(Generic[TableT]):
             config = "held" if self._config_for(waiting.held) else "missing"
             detail = f"head {waiting.held.version}: {len(waiting.missing)} documents missing, its configuration {config}"
             effects += (Alarm("INCOMPLETE", detail), Resync(len(waiting.missing)))
+        self._let_lapse(event.at, now, effects)
 
     _HANDLERS: ClassVar[Mapping[type, Callable[..., None]]] = {
         ConfigSeen: _on_config,
@@ -243,6 +254,25 @@ class Follower(Generic[TableT]):
         BeatSeen: _on_beat,
         Tick: _on_tick,
     }
+
+    def _let_lapse(self, at: datetime | None, now: float, effects: list[Effect[TableT]]) -> None:
+        """While STATIC, serve with the drains eased that are past their end; without, as soon as it is over."""
+        static = self._freshness.mode(now) is EdgeMode.STATIC
+        if at is None or not (now >= self._lapses_due_at if static else self._lapsed):
+            return
+        self._lapses_due_at = now + LAPSES_EVERY_S
+        decisions, config = decisions_of(self._in_force.documents), self._in_force.config
+        if self._leader_said is not None:
+            said, heard_at = self._leader_said
+            at = min(at, said + timedelta(seconds=now - heard_at))
+        over: Lapsed = lapsed(decisions, at) if static else frozenset()
+        if over == self._lapsed or config is None:
+            return
+        self._lapsed = over
+        try:
+            effects.append(Ease(self._built(config, eased(decisions, over), self.version), over))
+        except Unsafe as error:
+            effects.append(Alarm("UNSAFE_HEAD", f"head {self.version}, drains eased: {error}"))
 
     # ------------------------------------------------------------ taking a head up
 
@@ -317,6 +347,7 @@ class Follower(Generic[TableT]):
         for sha in self._in_force.retired_by(documents):
             _remember(self._past, sha, None, at_most=MAX_PAST)
         self._in_force = InForce(config, documents, held)
+        self._lapsed, self._lapses_due_at = frozenset(), 0.0
         self.remember(held.version)
         self._waiting.drop_up_to(held.version)
         self._documents.forget_before(held.head)

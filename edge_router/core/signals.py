@@ -2,9 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Generic, TypeVar
 
 from edge_router.core.holdings import HeldConfig, HeldDocument, HeldHead
+from edge_router.core.lapse import Lapsed
 from shared.vocabulary.base import Version
 from shared.vocabulary.decision import Decision
 from shared.vocabulary.terms import EdgeMode
@@ -47,6 +49,9 @@ class BeatSeen:
 class Tick:
     """Time has passed; to be sent a few times a second."""
 
+    at: datetime | None = None
+    """This edge's wall clock, for ends that people have set."""
+
 
 Event = ConfigSeen | DocumentSeen | HeadSeen | BeatSeen | Tick
 
@@ -67,6 +72,14 @@ class Apply(Generic[TableT]):
     previous: Version
     changed: tuple[Decision, ...]
     """Newly in force, newest first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ease(Generic[TableT]):
+    """Swap to `table`: the same decisions, but nobody leads, and the drains in `over` are past their end."""
+
+    table: TableT
+    over: Lapsed
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,4 +124,4 @@ class Resync:
     """Documents."""
 
 
-Effect = Apply[TableT] | Confirmed | ModeIs | Acknowledge | Refused | Alarm | Resync
+Effect = Apply[TableT] | Ease[TableT] | Confirmed | ModeIs | Acknowledge | Refused | Alarm | Resync

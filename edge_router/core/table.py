@@ -280,8 +280,10 @@ class _RouteBuilder:
 
     def _own_order(self) -> list[TierEntry]:
         by_tier: dict[int, list[TargetEntry]] = {}
+        candidates = {name for tier in self._route.tiers for name in tier.candidates}
         for number, target in self._permitted:
-            by_tier.setdefault(number, []).append(target)
+            if target.id not in candidates:
+                by_tier.setdefault(number, []).append(target)
         tiers: list[TierEntry] = []
         for number, targets in by_tier.items():
             nearest = [target for target in targets if target.region == targets[0].region]

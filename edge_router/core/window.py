@@ -8,6 +8,7 @@ from collections import deque
 from math import exp2, log2
 from typing import Final, NamedTuple
 
+from shared.vocabulary.health import QUALITY_RESULTS
 from shared.vocabulary.terms import Outcome
 
 SLOT_S: Final = 0.25
@@ -26,6 +27,33 @@ class Reading(NamedTuple):
     latency_ms_p99: float
     ttft_ms_p50: float
     ttft_ms_p99: float
+    latency_ms_mean: float
+    good_age_s: float | None
+    """Since the last complete answer, at most a slot too long; None when there was none."""
+
+
+class Lately:
+    """How many of the last `QUALITY_RESULTS` answers were wrong. The caller numbers them, from 1, right and
+    wrong together, so that a right one costs nothing here."""
+
+    __slots__ = ("_from", "_wrong")
+
+    def __init__(self) -> None:
+        self._from = 0
+        self._wrong: deque[int] = deque(maxlen=QUALITY_RESULTS)
+
+    def wrong(self, number: int) -> None:
+        """The answer with this `number` was wrong."""
+        self._wrong.append(number)
+
+    def restart(self, number: int) -> None:
+        """What came up to `number` is long ago and counts no more."""
+        self._from = number
+
+    def read(self, number: int) -> tuple[int, int]:
+        """Answers judged, and the wrong ones among them, when `number` was the last."""
+        begin = max(self._from, number - QUALITY_RESULTS)
+        return number - begin, sum(begin < wrong <= number for wrong in self._wrong)
 
 
 class _Slot:
@@ -77,8 +105,11 @@ class Window:
         counts: dict[Outcome, int] = {}
         latency: dict[int, int] = {}
         ttft: dict[int, int] = {}
+        answered_at: float | None = None
         for slot in self._slots:
             if slot.tick >= oldest:
+                if slot.answers:
+                    answered_at = slot.tick * SLOT_S
                 for outcome, count in slot.counts.items():
                     counts[outcome] = counts.get(outcome, 0) + count
                 if slot.answers:
@@ -92,6 +123,8 @@ class Window:
             _quantile(latency, 0.99),
             _quantile(first, 0.5),
             _quantile(first, 0.99),
+            _mean(latency),
+            None if answered_at is None else max(0.0, now - answered_at),
         )
 
     def _at(self, now: float) -> _Slot:
@@ -111,11 +144,21 @@ def _merge(into: dict[int, int], bins: dict[int, int]) -> None:
         into[bin_] = into.get(bin_, 0) + count
 
 
+def _middle(bin_: int) -> float:
+    return exp2((bin_ - _OFFSET + 0.5) / _PER_OCTAVE)
+
+
+def _mean(bins: dict[int, int]) -> float:
+    """Of the bins' middles."""
+    answers = sum(bins.values())
+    return round(sum(_middle(bin_) * count for bin_, count in bins.items()) / answers, 3) if answers else 0.0
+
+
 def _quantile(bins: dict[int, int], q: float) -> float:
     """The middle of the bin in which the quantile falls."""
     rank = q * sum(bins.values())
     for bin_ in sorted(bins):
         rank -= bins[bin_]
         if rank <= 0:
-            return round(exp2((bin_ - _OFFSET + 0.5) / _PER_OCTAVE), 3)
+            return round(_middle(bin_), 3)
     return 0.0

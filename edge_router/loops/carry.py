@@ -7,11 +7,13 @@ from datetime import datetime
 from typing import Generic, Literal, TypeVar
 
 from edge_router.core.follow import Follower
+from edge_router.core.lapse import Lapsed
 from edge_router.core.signals import (
     Acknowledge,
     Alarm,
     Apply,
     Confirmed,
+    Ease,
     Effect,
     Event,
     ModeIs,
@@ -104,6 +106,8 @@ class Carrier(Generic[TableT]):
             match effect:
                 case Apply():
                     self._apply(effect)
+                case Ease(table, over):
+                    self._ease(table, over)
                 case ModeIs(mode):
                     log.info("mode", mode=mode.value)
                     self.mode = mode
@@ -155,6 +159,16 @@ class Carrier(Generic[TableT]):
         # The node file's own order is never kept: a kept one would hide what the file says next time.
         if effect.head is not None or effect.config.config.config_version > 0:
             self.on_kept(kept_of(effect, follower=self.follower))
+
+    def _ease(self, table: TableT, over: Lapsed) -> None:
+        """Not kept and not acknowledged: what is served is the same decision."""
+        self.table = table
+        if self._serving is not None:
+            self._serving.swap(table)
+        if over:
+            log.warning("nobody leads, and drains are past their end", drains=sorted(over)[:20])
+        else:
+            log.info("somebody leads again: drains are as decided")
 
     def _refused(self, effect: Refused) -> None:
         self._metrics.refused.labels(effect.what, effect.reason).inc()

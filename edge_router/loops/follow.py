@@ -35,11 +35,11 @@ REHOME_S: Final = 60.0
 Item = TypeVar("Item")
 
 
-async def keep_time(carrier: Carrier[Any]) -> None:
+async def keep_time(carrier: Carrier[Any], clock: Clock) -> None:
     """Let the follower notice that time passes. For ever."""
     while True:
         await asyncio.sleep(TICK_S)
-        carrier.hear(Tick(), "clock")
+        carrier.hear(Tick(clock.now()), "clock")
 
 
 class Interruptible:

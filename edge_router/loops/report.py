@@ -1,14 +1,15 @@
-"""Tells the region's bus what live traffic shows: passive windows several times a second while there is
-traffic, and a sign of life once a round.
+"""Tells the region's bus what live traffic shows: passive windows and the load of each route several times
+a second while there is traffic, and a sign of life once a round.
 
 A window is absolute state, so what a bus that was away did not hear is not kept for it: the next one
-says more. Where traffic to a target ends, its empty window is told once, so that nobody goes on
-reasoning from its last full one.
+says more. Where traffic to a target or of a route ends, its empty window is told once, so that nobody
+goes on reasoning from its last full one.
 """
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from itertools import zip_longest
+from typing import Any, Final, TypeVar
 
 from edge_router.loops.carry import Carrier
 from edge_router.metrics import Metrics
@@ -20,14 +21,18 @@ from shared.ports import Bus, PortError
 from shared.telemetry import Telemetry
 from shared.topics import HEALTH
 from shared.vocabulary.config import Policy
-from shared.vocabulary.health import HealthEvent, PassiveWindow
+from shared.vocabulary.health import HealthEvent, PassiveWindow, RouteLoad
 from shared.vocabulary.terms import Role
+
+Item = TypeVar("Item")
 
 log = get_logger(__name__)
 
 PUBLISH_TIMEOUT_S: Final = 2.0
 WINDOWS_PER_EVENT: Final = 1000
 """At most some 400 bytes each: well below `MAX_EVENT_BYTES`."""
+LOADS_PER_EVENT: Final = 1000
+"""At most some 200 bytes each, beside the windows."""
 
 
 class Report:
@@ -59,6 +64,7 @@ class Report:
         self._metrics = metrics
         self._seq = 0
         self._told: set[str] = set()
+        self._told_routes: set[str] = set()
         self._working = True
 
     async def run(self, bus: Bus) -> None:
@@ -66,10 +72,10 @@ class Report:
         round_at = self._clock.monotonic()
         while True:
             now = self._clock.monotonic()
-            windows = self._windows()
-            if windows or now >= round_at:
+            windows, loads = self._windows(), self._loads()
+            if windows or loads or now >= round_at:
                 round_at = now + self._round_s
-                await self._tell(bus, windows)
+                await self._tell(bus, windows, loads)
             spent = self._clock.monotonic() - now
             await asyncio.sleep(max(self._passive_s - spent, self._passive_s / 4))
 
@@ -86,18 +92,30 @@ class Report:
             *(PassiveWindow(target=target, window_s=window_s, counts={}) for target in sorted(silent)),
         ]
 
+    def _loads(self) -> list[RouteLoad]:
+        """Those of routes with traffic, and an empty one for each route that fell silent."""
+        serving = self._serving()
+        if serving is None:
+            return []
+        window_s = self._window_s()
+        speaking = list(serving.loads(window_s))
+        silent = self._told_routes - {load.route for load in speaking}
+        return [
+            *speaking,
+            *(RouteLoad(route=route, inflight=0, window_s=window_s) for route in sorted(silent)),
+        ]
+
     def _window_s(self) -> float:
         config = self._carrier.follower.config
         return (Policy() if config is None else config.fleet.policy).passive_window_s
 
-    async def _tell(self, bus: Bus, windows: Sequence[PassiveWindow]) -> None:
-        batches = [
-            windows[at : at + WINDOWS_PER_EVENT] for at in range(0, len(windows), WINDOWS_PER_EVENT)
-        ] or [[]]
-        for batch in batches:
-            kind = "passive" if batch else "heartbeat"
+    async def _tell(self, bus: Bus, windows: Sequence[PassiveWindow], all_loads: Sequence[RouteLoad]) -> None:
+        for batch, loads in zip_longest(
+            _batches(windows, WINDOWS_PER_EVENT) or [()], _batches(all_loads, LOADS_PER_EVENT), fillvalue=()
+        ):
+            kind = "passive" if batch or loads else "heartbeat"
             try:
-                await self._publish(bus, kind, batch)
+                await self._publish(bus, kind, batch, loads)
             except PortError as error:
                 self._metrics.events.labels(kind, "failed").inc()
                 if self._working:
@@ -108,8 +126,12 @@ class Report:
             self._working = True
             self._told -= {window.target for window in batch}
             self._told |= {window.target for window in batch if _says_something(window)}
+            self._told_routes -= {load.route for load in loads}
+            self._told_routes |= {load.route for load in loads if load.inflight or load.requests}
 
-    async def _publish(self, bus: Bus, kind: Any, batch: Sequence[PassiveWindow]) -> None:
+    async def _publish(
+        self, bus: Bus, kind: Any, batch: Sequence[PassiveWindow], loads: Sequence[RouteLoad]
+    ) -> None:
         self._seq += 1
         config = self._carrier.follower.config
         with self._telemetry.span(
@@ -127,6 +149,7 @@ class Report:
                 observed_at=self._clock.now(),
                 config_version=0 if config is None else config.config_version,
                 passive=tuple(batch),
+                routes=tuple(loads),
                 traceparent=span.traceparent,
             )
             await bus.publish(
@@ -142,6 +165,10 @@ class Report:
                 ),
                 timeout_s=PUBLISH_TIMEOUT_S,
             )
+
+
+def _batches(items: Sequence[Item], most: int) -> list[Sequence[Item]]:
+    return [items[at : at + most] for at in range(0, len(items), most)]
 
 
 def _says_something(window: PassiveWindow) -> bool:

@@ -7,12 +7,16 @@ The file seeds it where etcd has none; afterwards etcd wins. Cross-references ar
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from functools import cached_property
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Literal, Self, TypeVar
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, Field, StringConstraints
 
 from shared.vocabulary.base import ConfigModel, Id, Permille, PositiveSeconds, Sha256
+from shared.vocabulary.monitor import Monitor as Monitor
+from shared.vocabulary.monitor import Path as Path
+from shared.vocabulary.monitor import Text as Text
+from shared.vocabulary.monitor import monitor_problems
 from shared.vocabulary.terms import Dialect, Strategy
 
 MAX_TARGETS = 100_000
@@ -20,8 +24,6 @@ MAX_ROUTES = 10_000
 MAX_REGIONS = 200
 
 Item = TypeVar("Item")
-Text = Annotated[str, StringConstraints(min_length=1, max_length=512)]
-Path = Annotated[str, StringConstraints(pattern=r"^/[!-~]*$", max_length=1024)]
 
 
 def _http_url(text: str) -> str:
@@ -78,51 +80,6 @@ class Target(ConfigModel):
     )
 
 
-class Monitor(ConfigModel):
-    """How targets are probed, and when a prober calls them down or up."""
-
-    id: Id
-    kind: Literal["http", "tcp", "chat", "embedding"]
-    targets: tuple[Text, ...] = ("*",)
-    """Target ids or shell patterns (`alpha-*`)."""
-    interval_s: PositiveSeconds = 1.0
-    """60 where the kind is `chat` or `embedding` and nothing is said: those probes cost money,"""
-    timeout_s: PositiveSeconds = 0.9
-    """and take their time: 20."""
-    consecutive_down: Annotated[int, Field(ge=1, le=100)] = 2
-    consecutive_up: Annotated[int, Field(ge=1, le=100)] = 3
-    check_regions: tuple[Id, ...] | None = None
-    """Regions whose probers run it; all when absent."""
-    slow_ms: Annotated[float, Field(gt=0, le=3_600_000)] | None = None
-    """Later than this and the outcome is SLOW instead of OK."""
-    cost_ceiling_usd_per_hour: Annotated[float, Field(gt=0, le=1e6)] | None = None
-    """For one prober and one target; probes pause for the rest of the hour when it is reached."""
-
-    method: Literal["GET", "HEAD", "POST"] = "GET"
-    path: Path = "/models"
-    """For `http`, below the target's `url`."""
-    expect_status: tuple[Annotated[int, Field(ge=100, le=599)], ...] = (200,)
-    expect_body: Text | None = None
-    """Text that the body must contain."""
-    prompt: Text = "Reply with the single word: ready"
-    """For `chat`; for `embedding`, the input."""
-    expect_answer: Text | None = None
-    """Text that the answer must contain; any non-empty answer will do when absent."""
-    max_tokens: Annotated[int, Field(ge=1, le=100_000)] = 16
-
-    @model_validator(mode="before")
-    @classmethod
-    def _paced_by_kind(cls, value: Any) -> Any:
-        if isinstance(value, Mapping) and value.get("kind") in ("chat", "embedding"):
-            return {"interval_s": 60.0, "timeout_s": min(20.0, _number(value.get("interval_s"))), **value}
-        return value
-
-
-def _number(value: Any) -> float:
-    """`value` where it can bound a default; whether it is valid is said elsewhere."""
-    return float(value) if isinstance(value, (int, float)) and value > 0 else 60.0
-
-
 class RouteMatch(ConfigModel):
     """Which requests a route takes."""
 
@@ -152,6 +109,13 @@ class RouteTier(ConfigModel):
     """Targets that serve the route equally well."""
 
     targets: Annotated[tuple[Id, ...], Field(min_length=1, max_length=MAX_TARGETS)]
+    candidates: Annotated[tuple[Id, ...], Field(max_length=MAX_TARGETS)] = ()
+    """Those of `targets` that take no part until a rollout brings them in."""
+
+    @property
+    def established(self) -> tuple[Id, ...]:
+        """The targets that need no rollout."""
+        return tuple(target for target in self.targets if target not in self.candidates)
 
 
 class Route(ConfigModel):
@@ -167,9 +131,49 @@ class Route(ConfigModel):
     stream_recovery: Literal["terminate"] = "terminate"
 
 
+class HealthPolicy(ConfigModel):
+    """When a target that works is DEGRADED all the same, and what is advised then.
+
+    A figure (probe latency p50, live latency p50, live time to first byte p50, live error rate) is out of
+    the usual in a window when it stands above its baseline by `deviations`, and by the floor, and by the
+    ratio: whichever is most.
+    """
+
+    baseline: bool = True
+    """Judge figures against each target's own past. Off: DEGRADED comes from votes and quality alone."""
+    window_s: PositiveSeconds = 10.0
+    """One figure per target is taken in each."""
+    deviations: Annotated[float, Field(gt=0, le=100)] = 5.0
+    """Standard deviations, estimated from the median absolute deviation."""
+    floor_ms: Annotated[float, Field(ge=0, le=3_600_000)] = 100.0
+    """Latencies that rise by less are nothing."""
+    floor_error_permille: Permille = 50
+    """Error rates that rise by less are nothing."""
+    ratio: Annotated[float, Field(ge=1, le=100)] = 1.5
+    """Latencies that rise to less than this many times the usual are nothing."""
+    windows_in: Annotated[int, Field(ge=1, le=1000)] = 3
+    """Consecutive windows out of the usual that make DEGRADED."""
+    windows_out: Annotated[int, Field(ge=1, le=1000)] = 6
+    """Consecutive windows back below half of the way that end it."""
+    degraded_permille: Permille = 500
+    """Of its weight that a DEGRADED target is advised to keep."""
+    early_warning: bool = False
+    """Warn, and advise less weight, when a figure is on its way out of the usual."""
+    warning_permille: Permille = 800
+    """Of its weight that a target under warning is advised to keep."""
+    quality_degraded_permille: Permille = 900
+    """Below this share of right answers a target is DEGRADED; 0: never."""
+    quality_drain_permille: Permille = 500
+    """Below this it is DOWN, on soft evidence, when two vantages or two regions' traffic agree; 0: never."""
+    quality_min_results: Annotated[int, Field(ge=1, le=10_000)] = 20
+    """Answers that a score needs to be acted upon."""
+
+
 class Policy(ConfigModel):
     """How evidence becomes verdicts and verdicts become weights (DESIGN: Health, Deciding)."""
 
+    automatic: bool = True
+    """The master switch. Off: health moves nothing, neither out nor in; operators and the configuration do."""
     source_timeout_s: PositiveSeconds = 5.0
     """A source that is silent for longer is not fresh: its word counts for nothing."""
     passive_window_s: PositiveSeconds = 10.0
@@ -183,6 +187,20 @@ class Policy(ConfigModel):
     soft_move_permille: Annotated[int, Field(ge=1, le=1000)] = 200
     """Most of a route's weight that soft evidence may move within `soft_interval_s`."""
     soft_interval_s: PositiveSeconds = 30.0
+    ramp_error_permille: Permille = 50
+    """A returning target of whose live attempts more than this break off goes a step back."""
+    capacity_headroom_permille: Annotated[int, Field(ge=100, le=1000)] = 900
+    """Of a target's capacity that plans fill before they spill: what is reported is a mean, and traffic
+    is not. The rest is used before anything is shed."""
+    demand_rise_permille: Annotated[int, Field(ge=10, le=1000)] = 100
+    """A plan limited by capacity is made anew when demand exceeds the one planned for by more than this;
+    with the headroom it keeps what is really there within the capacity."""
+    demand_fall_permille: Annotated[int, Field(ge=50, le=900)] = 300
+    """And when it falls short by more than this, `demand_settle_s` after the last change at the earliest."""
+    demand_settle_s: PositiveSeconds = 30.0
+    panic_permille: Annotated[int, Field(ge=0, le=1000)] = 500
+    """Panic when what is usable can carry less than this of the demand; 0: never."""
+    health: HealthPolicy = HealthPolicy()
 
 
 class ClientKey(ConfigModel):
@@ -289,18 +307,15 @@ def _problems(fleet: Fleet) -> Iterator[Problem]:
         yield ("policy", "hold_down_cap_s"), "must be at least hold_down_s"
     if list(policy.ramp_permille) != sorted(set(policy.ramp_permille)) or policy.ramp_permille[-1] != 1000:
         yield ("policy", "ramp_permille"), "must rise strictly and end at 1000"
+    if policy.health.quality_drain_permille > policy.health.quality_degraded_permille:
+        yield ("policy", "health", "quality_drain_permille"), "must not be above quality_degraded_permille"
 
 
 def _monitor_problems(fleet: Fleet, regions: set[str], targets: set[str]) -> Iterator[Problem]:
     for i, monitor in enumerate(fleet.monitors):
         at = ("monitors", i)
-        if monitor.timeout_s > monitor.interval_s:
-            yield (
-                (*at, "timeout_s"),
-                (
-                    f"{monitor.timeout_s:g} s is longer than interval_s {monitor.interval_s:g} s: probes would overlap"
-                ),
-            )
+        for field, what in monitor_problems(monitor):
+            yield (*at, field), what
         for j, pattern in enumerate(monitor.targets):
             if not any(fnmatchcase(target, pattern) for target in targets):
                 yield (*at, "targets", j), f"no target matches {pattern!r}"
@@ -323,6 +338,11 @@ def _route_problems(fleet: Fleet, regions: set[str], targets: set[str]) -> Itera
                 elif target in seen:
                     yield (*at, "tiers", t, "targets", j), f"target {target!r} stands twice in this route"
                 seen.add(target)
+            for j, target in enumerate(tier.candidates):
+                if target not in tier.targets:
+                    yield (*at, "tiers", t, "candidates", j), f"{target!r} is not among this tier's targets"
+        if seen and not any(tier.established for tier in route.tiers):
+            yield (*at, "tiers"), "has only candidates: nobody could serve before a rollout"
         members = [target for target in fleet.targets if target.id in seen]
         for where, what in (
             *_match_problems(route, taken, members),

@@ -26,6 +26,17 @@ REASON_CODES = (
     "CAPACITY",
     "GENERATION_RAISED",
     "REVISED",
+    "DRAINED",
+    "UNDRAINED",
+    "PINNED",
+    "WEIGHTS_SET",
+    "OPERATOR_FROZEN",
+    "OVERRIDE_ENDED",
+    "ROLLOUT_STEP",
+    "ROLLOUT_ENDED",
+    "SPILL",
+    "SHED",
+    "PANIC",
 )
 """Why a decision changed. `values` gives the figures of each (see docs/DECISIONS.md)."""
 

@@ -15,6 +15,9 @@ MAX_EVENT_BYTES = 900_000
 """Below Kafka's default `max.message.bytes` of 1,048,588. Sources split what is larger by target."""
 MAX_ENTRIES = 2_000
 """Targets in one event."""
+QUALITY_RESULTS = 100
+"""Answers over which a source keeps count of the wrong ones. It counts itself, and tells the state of
+the count, so that no reader has to count events."""
 
 Ms = Annotated[float, Field(ge=0, le=86_400_000, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=0, le=2**53)]
@@ -45,6 +48,10 @@ class ProbeState(Message):
     """When `state` last changed."""
     interval_s: Annotated[float, Field(gt=0, le=86_400)]
     """The pace at the moment, by which a reader judges staleness."""
+    judged: Count = 0
+    """Of the last `QUALITY_RESULTS` answers, how many there are yet; 0 where no answer is known."""
+    garbled: Count = 0
+    """Of these, wrong ones."""
     traceparent: Traceparent | None = None
     """The span of the probe that last changed `state`."""
 
@@ -58,12 +65,34 @@ class PassiveWindow(Message):
     """Attempts by outcome."""
     latency_ms_p50: Ms = 0.0
     latency_ms_p99: Ms = 0.0
+    latency_ms_mean: Ms = 0.0
     ttft_ms_p50: Ms = 0.0
     ttft_ms_p99: Ms = 0.0
+    good_age_s: Annotated[float, Field(ge=0, le=3600, allow_inf_nan=False)] | None = None
+    """Since an answer was last complete and right; absent when none was in the window."""
+    judged: Count = 0
+    """Of the last `QUALITY_RESULTS` answers since traffic last paused, how many there are yet."""
+    garbled: Count = 0
+    """Of these, wrong or truncated ones."""
     inflight: Count = 0
     admission: Literal["ADMITTING", "EJECTED", "PROBATION"] = "ADMITTING"
+    broken_run: Count = 0
+    """Attempts that ended REFUSED, FAILED or TIMED_OUT since the target last did its work."""
     cooling_s: Annotated[float, Field(ge=0, le=86_400)] = 0.0
     """How much longer the edge will spare it after a 429."""
+
+
+class RouteLoad(Message):
+    """What one edge carries of one route: the demand that capacity is planned by."""
+
+    route: Id
+    inflight: Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]
+    """Requests under way, mean over the window."""
+    requests: Count = 0
+    """Of clients, that ended in the window."""
+    failed: Count = 0
+    """Of these, without a good answer."""
+    window_s: Annotated[float, Field(gt=0, le=3600)]
 
 
 class HealthEvent(Message):
@@ -86,4 +115,6 @@ class HealthEvent(Message):
     """The fleet the source works by."""
     probes: Annotated[tuple[ProbeState, ...], Field(max_length=MAX_ENTRIES)] = ()
     passive: Annotated[tuple[PassiveWindow, ...], Field(max_length=MAX_ENTRIES)] = ()
+    routes: Annotated[tuple[RouteLoad, ...], Field(max_length=MAX_ENTRIES)] = ()
+    """By edges only."""
     traceparent: Traceparent | None = None

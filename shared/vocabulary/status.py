@@ -23,6 +23,9 @@ class ControlPlaneStatus(Message):
     region: str
     url: str
     role: Literal["leader", "follower", "unreachable"]
+    last_event_age_s: float | None = None
+    """Since its last heartbeat on the buses; null where the replica asked has heard none."""
+    config_version: int | None = None
     pid: int | None = None
 
 
@@ -37,6 +40,8 @@ class EdgeStatus(Message):
     decision: str | None = None
     """The head it serves, `generation.seq`."""
     beat_age_s: float | None = None
+    config_version: int | None = None
+    """The configuration it serves by; 0 is its own file's."""
     pid: int | None = None
 
 
@@ -46,6 +51,7 @@ class ProberStatus(Message):
     id: str
     region: str
     last_event_age_s: float | None = None
+    config_version: int | None = None
     pid: int | None = None
 
 

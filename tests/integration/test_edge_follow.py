@@ -24,7 +24,7 @@ from shared.telemetry import NoTelemetry
 from shared.topics import ACKS, BEATS, CONFIG, DECISIONS, HEALTH
 from shared.vocabulary.config import Fleet
 from shared.vocabulary.decision import Ack
-from shared.vocabulary.health import HealthEvent, PassiveWindow
+from shared.vocabulary.health import HealthEvent, PassiveWindow, RouteLoad
 from shared.vocabulary.node import Node
 from shared.vocabulary.terms import EdgeMode, Outcome
 from tests.support.edge_worlds import REGIONS, ToyControlPlane, fleet
@@ -51,6 +51,7 @@ class Recorder:
         self.tables = [table]
         self.mode = EdgeMode.STALE
         self.windows: tuple[PassiveWindow, ...] = ()
+        self.carried: tuple[RouteLoad, ...] = ()
         self.drained: float | None = None
 
     async def start(self, host: str, port: int) -> tuple[str, int]:
@@ -64,6 +65,9 @@ class Recorder:
 
     def passive(self, window_s: float) -> tuple[PassiveWindow, ...]:
         return self.windows
+
+    def loads(self, window_s: float) -> tuple[RouteLoad, ...]:
+        return self.carried
 
 
 class Running:
@@ -522,6 +526,21 @@ async def test_traffic_is_told_several_times_a_second_and_its_end_once(stage: St
     headers = dict(stage.told(HEALTH)[-1].headers)
     assert headers["ce_type"] == b"leeward.health.heartbeat"
     assert headers["traceparent"].decode() == events[-1].traceparent
+
+
+async def test_the_load_of_a_route_is_told_and_its_end_once(stage: Stage) -> None:
+    """Also where all of it is turned away and no target sees any; nothing carried is said once."""
+    async with stage.edge() as edge:
+        await eventually(lambda: _done(edge.recorder is not None))
+        assert edge.recorder is not None
+        edge.recorder.carried = (RouteLoad(route="chat", inflight=2.5, requests=9, window_s=10),)
+        await eventually(lambda: _done(any(event.routes for event in _events(stage))))
+        edge.recorder.carried = ()
+        await eventually(lambda: _done(_events(stage)[-1].kind == "heartbeat"))
+    told = [load for event in _events(stage) for load in event.routes]
+    assert (told[0].route, told[0].inflight, told[0].requests) == ("chat", 2.5, 9)
+    assert [load.inflight for load in told].count(0) == 1
+    assert told[-1].inflight == 0
 
 
 async def test_a_bus_that_is_away_is_told_the_newest_when_it_is_back(stage: Stage) -> None:

@@ -340,3 +340,16 @@ async def test_drain_finishes_what_is_under_way_and_takes_nothing_new() -> None:
         with pytest.raises(ConnectionError):
             async with edge.client():
                 pass
+
+
+async def test_what_each_route_carries_is_measured() -> None:
+    """Requests that ended count, and those under way in the mean; what no target was asked for is not there."""
+    async with serving({"alpha": Target()}) as edge:
+        assert edge.gateway.loads(10.0) == ()
+        await asyncio.sleep(0.3)
+        for _ in range(5):
+            await edge.ask()
+        await until(lambda: sum(load.requests for load in edge.gateway.loads(10.0)) == 5)
+        (load,) = edge.gateway.loads(10.0)
+    assert load.failed == 0
+    assert 0 <= load.inflight < 5

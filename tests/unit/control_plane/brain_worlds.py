@@ -1,6 +1,6 @@
 """Small worlds for the tests of the core: a fleet, probers that speak, and a leader that decides."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
@@ -9,11 +9,12 @@ from control_plane.core.decide import Proposal, decide
 from control_plane.core.fold import EventFold
 from control_plane.core.inspect import refusals
 from control_plane.core.memory import Memory
+from control_plane.core.orders import NO_ORDERS, Orders
 from shared.vocabulary.config import Fleet, FleetConfig
 from shared.vocabulary.decision import Decision, Head, Term
-from shared.vocabulary.health import HealthEvent, PassiveWindow, ProbeState
+from shared.vocabulary.health import HealthEvent, PassiveWindow, ProbeState, RouteLoad
 from shared.vocabulary.terms import Outcome, Role
-from shared.vocabulary.view import HealthView
+from shared.vocabulary.view import HealthView, RouteTraffic
 
 START = datetime(2026, 11, 1, 12, 0, tzinfo=UTC)
 REGIONS = ("us-east", "eu-west", "ap-south")
@@ -30,6 +31,7 @@ def fleet_config(
     policy: Mapping[str, object] | None = None,
     monitors: Iterable[Mapping[str, object]] | None = None,
     more_routes: Iterable[Mapping[str, object]] = (),
+    capacity: Mapping[str, int] | None = None,
 ) -> FleetConfig:
     """The route `chat` over `tiers`; by default the alphas of all regions, then the betas."""
     regions = tuple(regions)
@@ -55,6 +57,7 @@ def fleet_config(
                         "model": "m",
                         "region": region,
                         "url": "http://127.0.0.1:1/v1",
+                        "capacity_inflight": (capacity or {}).get(name, 256),
                     }
                     for name, region in targets.items()
                 ],
@@ -144,19 +147,42 @@ def passive_event(
     )
 
 
+def load_event(
+    vantage: str, loads: Mapping[str, tuple[float, int]], *, seq: int, at: datetime = START
+) -> HealthEvent:
+    """What the edge of `vantage` carries: route -> requests under way, and ended in its window of 10 s."""
+    return HealthEvent(
+        kind="passive",
+        source=f"edge-{vantage}",
+        role=Role.EDGE,
+        vantage=vantage,
+        boot=1,
+        seq=seq,
+        observed_at=at,
+        routes=tuple(
+            RouteLoad(route=route, inflight=inflight, requests=requests, window_s=10)
+            for route, (inflight, requests) in loads.items()
+        ),
+    )
+
+
 @dataclass
 class World:
     """A control plane in miniature: probers report, the leader decides, the commit always succeeds.
 
     `down[vantage]` maps a target to whether its DOWN is hard; `traffic[vantage]` gives the windows of
-    its edge; a vantage in `silent` says nothing.
+    its edge, `demand[vantage]` the requests under way by route, of which each takes a second; a vantage in
+    `silent` says nothing. `orders` are operators' and rollouts', `amend` has the last word on a view.
     """
 
     config: FleetConfig = field(default_factory=fleet_config)
     clock_s: float = 1000.0
     down: dict[str, dict[str, bool]] = field(default_factory=dict)
     traffic: dict[str, dict[str, dict[Outcome, int]]] = field(default_factory=dict)
+    demand: dict[str, dict[str, float]] = field(default_factory=dict)
     silent: set[str] = field(default_factory=set)
+    orders: Orders = NO_ORDERS
+    amend: Callable[[HealthView], HealthView] = lambda view: view
     fold: EventFold = field(default_factory=EventFold)
     view: HealthView | None = None
     head: Head | None = None
@@ -207,10 +233,15 @@ class World:
                 self.fold.apply(
                     passive_event(region.id, windows, seq=self.seq, at=self.now), received_at=self.clock_s
                 )
+            if (demand := self.demand.get(region.id)) is not None:
+                loads = {route: (inflight, round(10 * inflight)) for route, inflight in demand.items()}
+                self.fold.apply(
+                    load_event(region.id, loads, seq=self.seq, at=self.now), received_at=self.clock_s
+                )
 
     def look(self) -> HealthView:
         """Conclude now."""
-        self.view = conclude(
+        seen = conclude(
             self.fold,
             self.config,
             replica="cp-us-east",
@@ -218,6 +249,7 @@ class World:
             monotonic=self.clock_s,
             previous=self.view,
         )
+        self.view = self.amend(seen)
         return self.view
 
     def propose(self) -> Proposal | None:
@@ -229,6 +261,7 @@ class World:
             self.head,
             self.documents,
             self.memory,
+            orders=self.orders,
             generation=self.generation,
             term=TERM,
             now=self.now,
@@ -240,10 +273,34 @@ class World:
         self.clock_s += after_s
         self.report()
         self.look()
+        return self.decide()
+
+    def hear(self, inflight: Mapping[str, float], *, requests: int | None = None) -> Proposal | None:
+        """A second passes in which nothing changes but what edges carry of `chat`, by region; of each request
+        a second is needed, or `requests` end in 10 s. Quicker than `tick`."""
+        assert self.view is not None
+        self.clock_s += 1.0
+        loads = [
+            RouteTraffic(
+                route="chat",
+                region=region,
+                inflight=each,
+                requests=round(10 * each) if requests is None else requests,
+                failed=0,
+                window_s=10,
+            )
+            for region, each in inflight.items()
+        ]
+        self.view = self.view.model_copy(update={"loads": tuple(loads)})
+        return self.decide()
+
+    def decide(self) -> Proposal | None:
+        """Decide on the present view; what is decided must pass `inspect`, and is committed."""
         proposal = self.propose()
         if proposal is not None:
             assert self.view is not None
-            assert refusals(proposal, self.config, self.view) == []
+            found = refusals(proposal, self.config, self.view, documents=self.documents, orders=self.orders)
+            assert found == []
             self.commit(proposal)
         return proposal
 

@@ -5,6 +5,7 @@ from datetime import timedelta
 import pytest
 from brain_worlds import REGIONS, START, World, fleet_config, passive_event, probe_event, probe_state
 
+from control_plane.core.contrarian import Ballot, set_aside
 from control_plane.core.votes import count
 from shared.vocabulary.terms import Outcome, Verdict
 from shared.vocabulary.view import TargetHealth
@@ -181,6 +182,48 @@ def test_a_dead_region_makes_nobody_a_contrarian() -> None:
     world = World(down={"us-east": {A: True, "beta-us-east": True}})
     world.report()
     assert world.look().set_aside == ()
+
+
+@pytest.mark.parametrize("split", [("us-east", "eu-west"), ("us-east", "eu-west", "sa-east")])
+def test_an_even_split_sets_nobody_aside(split: tuple[str, ...]) -> None:
+    """Neither half is the majority; all of them together still make a target DOWN."""
+    others = ("ap-south", "us-west", "ca-east")[: len(split)]
+    regions = (*split, *others)
+    targets = {f"alpha-{n}": "us-east" for n in range(4)} | {"beta": "us-east"}
+    world = World(config=fleet_config(regions=regions, targets=targets))
+    world.down = {region: {"beta": True} for region in regions}
+    for region in split:
+        world.down[region] = dict.fromkeys(targets, True)
+    world.report()
+    view = world.look()
+    assert view.set_aside == ()
+    assert health_of(world, "beta").verdict is Verdict.DOWN
+
+
+def test_an_even_split_compares_nobody() -> None:
+    """Not even where many others speak, of other targets."""
+    tied = Ballot(up=frozenset("ab"), down=frozenset("cd"))
+    elsewhere = Ballot(up=frozenset("efghi"), down=frozenset())
+    assert set_aside([tied] * 4 + [elsewhere]) == frozenset()
+
+
+def test_never_are_half_of_the_vantages_set_aside() -> None:
+    """Two of four, each against two others about all that it sees."""
+    ballots = [Ballot(up=frozenset("cd"), down=frozenset(each)) for each in "ab" for _ in range(4)]
+    assert set_aside(ballots) == frozenset()
+    assert set_aside(ballots[:4]) == {"a"}
+
+
+def test_live_traffic_of_a_region_the_fleet_does_not_have_counts_for_nothing() -> None:
+    """Its edges may outlive the configuration that named it."""
+    world = World()
+    world.report()
+    for region in ("us-east", "gone"):
+        event = passive_event(region, {A: {Outcome.TIMED_OUT: 30}}, seq=1)
+        world.fold.apply(event, received_at=world.clock_s)
+    health = health_of(world)
+    assert (health.verdict, health.hard) == (Verdict.HEALTHY, False)
+    assert health.reason.endswith("live traffic fails in us-east")
 
 
 def test_entries_of_unknown_monitors_do_not_count() -> None:

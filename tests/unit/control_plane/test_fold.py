@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from control_plane.core import fold as fold_module
 from control_plane.core.conclude import conclude
 from control_plane.core.fold import EventFold
-from shared.vocabulary.health import HealthEvent
+from shared.vocabulary.health import HealthEvent, RouteLoad
 from shared.vocabulary.terms import Outcome, Role
 from shared.vocabulary.view import HealthView
 
@@ -188,6 +188,41 @@ def test_forget_drops_entries_no_longer_named() -> None:
     fold.forget(before=50)
     assert list(fold.sources) == ["prober-us-east"]
     assert fold.targets == {}
+
+
+def test_loads_are_the_latest_word_of_each_edge_and_route() -> None:
+    """Late and doubled words change nothing; a new boot voids them, `forget` drops the unnamed."""
+    fold = EventFold()
+
+    def say(requests: int, seq: int, at: float, boot: int = 1, route: str = "chat") -> None:
+        load = RouteLoad(route=route, inflight=0, requests=requests, window_s=10)
+        event = passive_event("us-east", {}, seq=seq).model_copy(update={"routes": (load,), "boot": boot})
+        fold.apply(event, received_at=at)
+
+    def told() -> dict[str, int]:
+        return {route: word.load.requests for route, word in fold.sources["edge-us-east"].loads.items()}
+
+    say(5, seq=2, at=1.0)
+    say(3, seq=1, at=2.0)
+    say(9, seq=2, at=3.0)
+    assert told() == {"chat": 5}
+    say(7, seq=3, at=4.0, route="embed")
+    fold.forget(before=3.5)
+    assert told() == {"embed": 7}
+    say(1, seq=0, at=5.0, boot=2)
+    assert told() == {"chat": 1}
+
+
+def test_a_run_of_failures_keeps_its_beginning() -> None:
+    """`broken_since` is the receipt of the first failure without a break; being throttled is a break."""
+    fold = EventFold()
+    since = []
+    refused, failed, throttled, ok = Outcome.REFUSED, Outcome.FAILED, Outcome.THROTTLED, Outcome.OK
+    for seq, outcome in enumerate((ok, refused, failed, refused, throttled, failed, ok)):
+        fold.apply(probe_event("us-east", [probe_state("a", outcome=outcome)], seq=seq), received_at=seq)
+        since.append(fold.sources["prober-us-east"].probes["a", "http"].broken_since)
+    never = float("inf")
+    assert since == [never, 1, 1, 1, never, 5, never]
 
 
 def test_floods_meet_a_bound(monkeypatch: object) -> None:
