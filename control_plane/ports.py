@@ -3,14 +3,21 @@ the API may ask a replica (`Answers`). Kafka and etcd themselves are `shared.por
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Literal, Protocol
 
 from pydantic import AwareDatetime, Field
 
+from control_plane.core.config_check import Judgement
+from control_plane.core.config_diff import Change
+from control_plane.core.onward import Course
+from shared.vocabulary.audit import AuditEntry
 from shared.vocabulary.base import NO_VERSION, Id, Message, Sha256, Traceparent, Version
-from shared.vocabulary.config import FleetConfig
+from shared.vocabulary.config import Fleet, FleetConfig
 from shared.vocabulary.decision import Ack, Count, Head, Reason, Term
 from shared.vocabulary.node import Node
+from shared.vocabulary.override import Override, OverrideRequest
+from shared.vocabulary.rollout import Rollout, RolloutSpec
 from shared.vocabulary.terms import Verdict
 from shared.vocabulary.view import HealthView
 
@@ -27,6 +34,10 @@ class LeaderRecord(Message):
     epoch: Count = 0
 
 
+NO_CONFIG = '"0-"'
+"""The entity tag of no configuration at all."""
+
+
 class ConfigHead(Message):
     """The value of `config/head`: which configuration is in force, and who put it there."""
 
@@ -35,6 +46,11 @@ class ConfigHead(Message):
     author: str
     at: AwareDatetime
     reason: str
+
+    @property
+    def etag(self) -> str:
+        """The entity tag of this configuration (RFC 9110, section 8.8.3)."""
+        return f'"{self.config_version}-{self.sha[:16]}"'
 
 
 class Tenure(Term):
@@ -80,6 +96,9 @@ class InForce:
     config: FleetConfig | None = None
     config_raw: bytes = b""
     config_sha: str = ""
+    overrides: tuple[Override, ...] = ()
+    """On record, expired ones included until the leader removes them."""
+    rollouts: tuple[Rollout, ...] = ()
 
     @property
     def version(self) -> Version:
@@ -128,10 +147,226 @@ class TooManyReaders(Exception):
     """The bound on concurrent stream readers is reached."""
 
 
+@dataclass(frozen=True, slots=True)
+class ConfigOrder:
+    """How a configuration is to be changed, and by whom."""
+
+    author: str
+    reason: str
+    forced: bool = False
+    """In spite of objections."""
+    based_on: str | None = None
+    """Entity tag of the configuration it was prepared from, `NO_CONFIG` for none; None replaces
+    whatever is in force."""
+    dry_run: bool = False
+    """Say what would come of it, and write nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigOutcome:
+    """What became, or would become, of a change."""
+
+    config_version: int
+    """In force now; of a dry run, the version it would get."""
+    was: int
+    """In force before; 0 without one."""
+    sha: str
+    changes: tuple[Change, ...]
+    judgement: Judgement
+    applied: bool
+    """False for a dry run, and where nothing differs."""
+    audit: int | None = None
+    """Number of the audit entry."""
+
+
+class Stale(Exception):
+    """The configuration in force is another than the change was prepared from."""
+
+
+class Objected(Exception):
+    """It would do harm, and was not forced."""
+
+    def __init__(self, judgement: Judgement) -> None:
+        super().__init__("; ".join(finding.what for finding in judgement.objections))
+        self.judgement = judgement
+
+
+class TooLarge(ValueError):
+    """More than can be carried to everybody."""
+
+
+class Busy(Exception):
+    """Others wrote each time; nothing was done."""
+
+
+class ConfigCentre(Protocol):
+    """The configuration as operators see and change it. Everything may raise PortError."""
+
+    async def versions(self) -> Sequence[ConfigHead]:
+        """The kept versions, newest first; the first one is in force."""
+        ...
+
+    async def version(self, n: int) -> tuple[ConfigHead, bytes]:
+        """One version and the bytes of its FleetConfig. Raises NotKept."""
+        ...
+
+    async def apply(self, fleet: Fleet, order: ConfigOrder) -> ConfigOutcome:
+        """Put `fleet` in force under a new version. Raises Stale, Objected, TooLarge, Busy."""
+        ...
+
+    async def roll_back(self, to: int, order: ConfigOrder) -> ConfigOutcome:
+        """Put the fleet of version `to` in force again, under a new version. Raises as `apply`, and
+        NotKept."""
+        ...
+
+
+class Unfit(Exception):
+    """It must not be done as things stand; `reasons` says why, a sentence each."""
+
+    def __init__(self, *reasons: str) -> None:
+        super().__init__("; ".join(reasons))
+        self.reasons = reasons
+
+
+class RolloutDesk(Protocol):
+    """Rollouts as operators see and steer them. What is a coroutine is one audited write, and may raise
+    Busy and PortError beside what it names."""
+
+    def all(self) -> Sequence[tuple[Rollout, str]]:
+        """Those on record, and of a running one what the last look found, where this replica leads."""
+        ...
+
+    async def start(self, spec: RolloutSpec, *, author: str, reason: str) -> Rollout:
+        """Begin with the first step. Raises Unfit."""
+        ...
+
+    async def abort(self, name: str, *, author: str, reason: str, forced: bool = False) -> Rollout:
+        """Take the new out at once: theirs goes back to the old. Raises NotKept; Unfit unless RUNNING, and
+        where nobody who answers would be left to the route, unless `forced`."""
+        ...
+
+    async def end(self, name: str, *, author: str, reason: str, forced: bool = False) -> None:
+        """Drop the record: from now on the configuration alone says what the targets get. Raises NotKept;
+        Unfit while it is RUNNING, and where nobody who answers would be left, unless `forced`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Grounds:
+    """What the next decision rests on besides health, read linearizably."""
+
+    config: FleetConfig | None
+    course: Course
+    overrides: tuple[Override, ...]
+    rollouts: tuple[Rollout, ...]
+
+
+class OrderRefused(Exception):
+    """An override is not given: it makes no sense, or it would leave a route nobody healthy."""
+
+
+class NoSuchOrder(LookupError):
+    """No override of this id is on record."""
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """An override that was given, and what its giver should know."""
+
+    override: Override
+    warnings: tuple[str, ...] = ()
+
+
+class OverrideDesk(Protocol):
+    """Where operators give and lift overrides. What waits for etcd may raise PortError."""
+
+    def on_record(self) -> tuple[datetime, Sequence[Override]]:
+        """This replica's time, and all that it knows of, those that hold no more included."""
+        ...
+
+    async def give(self, request: OverrideRequest) -> Given:
+        """Put it in force. Raises OrderRefused, Busy."""
+        ...
+
+    async def lift(self, name: str, *, author: str, reason: str) -> Override:
+        """End it now; what is over already stays as it is. Raises NoSuchOrder, Busy."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class RestoreOrder:
+    """Who restores, and why."""
+
+    author: str
+    reason: str
+    forced: bool = False
+    """Over what operators have written here."""
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """What stands after a restore."""
+
+    generation: int
+    """Above every one that was seen."""
+    config_version: int
+    """Under which the fleet of the backup is in force: a new one."""
+    version: str
+    """Of the backup's head."""
+    records: int
+    """In the backup."""
+    overrides: int
+    rollouts: int
+    audit: int
+    """Number of the audit entry."""
+
+
+class InUse(Exception):
+    """Operators have written here: restoring would put that aside."""
+
+
+class Archive(Protocol):
+    """Everything worth keeping, taken out and put back. Everything may raise PortError."""
+
+    async def backup(self, since: Version | None) -> AsyncGenerator[bytes, None]:
+        """The lines of a backup, whole or of what came after the commit `since`. Raises NotKept. A
+        blob that is missing breaks the lines off before their last."""
+        ...
+
+    async def restore(self, raw: bytes, order: RestoreOrder) -> Restored:
+        """Put back a full backup and those since it, one after another. Raises
+        `core.backup.Damaged`, InUse, TooLarge, Busy."""
+        ...
+
+
 class Answers(Protocol):
     """A replica as the API sees it. Reads are of memory unless they are coroutines."""
 
     node: Node
+
+    @property
+    def archive(self) -> Archive:
+        """Backup and restore."""
+        ...
+
+    @property
+    def configs(self) -> ConfigCentre:
+        """The configuration's versions, and how to change it."""
+        ...
+
+    @property
+    def rollouts(self) -> RolloutDesk:
+        """The rollouts, and how to steer them."""
+        ...
+
+    @property
+    def overrides(self) -> OverrideDesk:
+        """Operators' orders."""
+        ...
+
+    def audit(self) -> Sequence[AuditEntry]:
+        """The last changes that people made, newest first, bounded."""
+        ...
 
     def unready(self) -> Sequence[str]:
         """Why this replica should not be asked yet; empty when it is ready."""
@@ -159,6 +394,10 @@ class Answers(Protocol):
 
     async def documents_of(self, version: Version) -> tuple[LogEntry | None, Sequence[bytes]]:
         """The documents a commit wrote. Raises NotKept, or `shared.ports.Unavailable`."""
+        ...
+
+    async def grounds(self) -> Grounds:
+        """What the leader would decide on now. Raises `shared.ports.PortError`."""
         ...
 
     def edges(self) -> Sequence[EdgeRecord]:

@@ -11,6 +11,9 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 
 from control_plane.core.fold import EventFold
+from control_plane.core.onward import Course
+from control_plane.loops.announce import Announcer
+from control_plane.loops.archive import Backups
 from control_plane.loops.blobs import Blobs, Missing
 from control_plane.loops.collect import Collector
 from control_plane.loops.edges import EdgeTable
@@ -18,20 +21,31 @@ from control_plane.loops.lead import Lead, advertised_url
 from control_plane.loops.ledger import Records
 from control_plane.loops.mirror import Mirror
 from control_plane.loops.observe import Heard, Observer
+from control_plane.loops.operations import Operations
+from control_plane.loops.overrides import Clearance, Desk
 from control_plane.loops.publish import Publisher
 from control_plane.loops.pulse import Pulse
 from control_plane.loops.reconcile import Reconciler
+from control_plane.loops.restore import Restorer
+from control_plane.loops.rollouts import Rollouts
 from control_plane.loops.seen import Seen, check_ack
+from control_plane.loops.stage import Stager
 from control_plane.loops.stream import Hub
+from control_plane.loops.versions import Versions
 from control_plane.loops.view import Viewer
 from control_plane.metrics import Metrics
 from control_plane.ports import (
+    Archive,
+    ConfigCentre,
     EdgeRecord,
+    Grounds,
     InForce,
     LeaderRecord,
     LeaderView,
     LogEntry,
     NotKept,
+    OverrideDesk,
+    RolloutDesk,
     Transition,
 )
 from shared.clock import Clock
@@ -39,6 +53,7 @@ from shared.log import get_logger
 from shared.ports import Bus, Coordination
 from shared.supervise import Supervisor
 from shared.telemetry import Telemetry
+from shared.vocabulary.audit import AuditEntry
 from shared.vocabulary.base import Version
 from shared.vocabulary.config import Fleet, FleetConfig
 from shared.vocabulary.decision import Ack, Beat, Decision
@@ -65,11 +80,26 @@ class _Office:
     """Drops from etcd what nothing names any more."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Desks:
+    """Where operators write, on any replica; and the loops by which the leader carries their orders on."""
+
+    configs: Versions
+    archive: Backups
+    overrides: Desk
+    clearance: Clearance
+    """Clears away overrides that are long over."""
+    rollouts: Rollouts
+    stager: Stager
+    """Moves rollouts from step to step."""
+
+
 class Replica:
     """Implements `control_plane.ports.Answers`. `start` runs its loops, `stop` ends them gracefully;
     leaving the supervisor without `stop` is a crash, as far as anybody else can tell.
 
-    `buses` maps each region to its bus; several regions may share one. Must be made inside the loop.
+    `buses` maps each region to its bus; several regions may share one. `boot` numbers this life, by the
+    wall clock where nobody kept count. Must be made inside the loop.
     """
 
     def __init__(
@@ -82,6 +112,7 @@ class Replica:
         clock: Clock,
         rng: random.Random,
         telemetry: Telemetry,
+        boot: int | None = None,
     ) -> None:
         self.node = node
         self._buses = buses
@@ -112,7 +143,15 @@ class Replica:
             metrics=metrics,
             config=self._config,
             buses=self._bus_healths,
+            log=self.log,
         )
+        self._announcer = Announcer(
+            node,
+            boot=int(clock.now().timestamp()) if boot is None else boot,
+            config=self._config,
+            clock=clock,
+        )
+        self._desks = self._made_desks()
         self._observers = {id(bus): self._observer(bus) for bus in self._distinct()}
         self._office = self._made_office(seed=fleet)
         self._hub = Hub(
@@ -132,13 +171,16 @@ class Replica:
             observer = self._observers[id(bus)]
             supervisor.start(f"observe {bus.region}", observer.run)
             supervisor.start(f"dead letters {bus.region}", observer.run_dlq)
+            supervisor.start(f"announce {bus.region}", lambda bus=bus: self._announcer.run(bus))  # type: ignore[misc]
             supervisor.start(f"publish {bus.region}", lambda bus=bus: self._office.publisher.run_lane(bus))  # type: ignore[misc]
         supervisor.start("view", self._viewer.run)
         supervisor.start("lead", self._lead.run)
         supervisor.start("reconcile", self._office.reconciler.run)
         supervisor.start("beats", self._office.publisher.run_beats)
         supervisor.start("etcd beats", self._office.publisher.run_etcd_beats)
+        supervisor.start("stage", self._desks.stager.run)
         supervisor.start("collect", self._office.collector.run)
+        supervisor.start("clear overrides", self._desks.clearance.run)
         supervisor.start("lag", self._watch_lag)
         supervisor.start("etcd health", self._watch_etcd)
 
@@ -149,6 +191,25 @@ class Replica:
         await self._lead.resign()
 
     # ------------------------------------------------------------ Answers
+
+    @property
+    def archive(self) -> Archive:
+        return self._desks.archive
+
+    @property
+    def configs(self) -> ConfigCentre:
+        return self._desks.configs
+
+    @property
+    def overrides(self) -> OverrideDesk:
+        return self._desks.overrides
+
+    def audit(self) -> Sequence[AuditEntry]:
+        return self._mirror.audit()
+
+    @property
+    def rollouts(self) -> RolloutDesk:
+        return self._desks.rollouts
 
     def unready(self) -> Sequence[str]:
         return () if self._mirror.listed else ("etcd has not been read yet",)
@@ -192,6 +253,16 @@ class Replica:
                 except Missing:
                     raise NotKept(f"{version}: the document of {route}") from None
         return entry, [texts[route] for route in sorted(texts)]
+
+    async def grounds(self) -> Grounds:
+        records = Records(self._store, self._blobs, clock=self._clock, metrics=self._metrics)
+        ledger = await records.load()
+        return Grounds(
+            config=ledger.in_force.config,
+            course=Course(ledger.in_force.head, ledger.documents, ledger.memory, ledger.generation),
+            overrides=ledger.in_force.overrides,
+            rollouts=ledger.in_force.rollouts,
+        )
 
     def edges(self) -> Sequence[EdgeRecord]:
         return self._heard.edges.records()
@@ -257,6 +328,21 @@ class Replica:
         )
         collector = Collector(self._store, records, lead=self._lead, clock=self._clock, metrics=self._metrics)
         return _Office(reconciler=reconciler, publisher=publisher, collector=collector)
+
+    def _made_desks(self) -> _Desks:
+        store, blobs, clock, name = self._store, self._blobs, self._clock, self.node.id
+        seen, view, in_force = self._heard.seen, self.view, self.in_force
+        operations = Operations(store, blobs, replica=name, clock=clock)
+        stager = Stager(operations, lead=self._lead, in_force=in_force, view=view, replica=name, clock=clock)
+        restorer = Restorer(store, blobs, seen=seen, replica=name, clock=clock)
+        return _Desks(
+            configs=Versions(store, blobs, operations, seen=seen, view=view, edges=self.edges, clock=clock),
+            archive=Backups(store, restorer, replica=name, clock=clock),
+            overrides=Desk(operations, self._mirror, view=view, clock=clock),
+            clearance=Clearance(operations, self._mirror, lead=self._lead, replica=name, clock=clock),
+            rollouts=Rollouts(operations, stager, in_force=in_force, view=view, clock=clock),
+            stager=stager,
+        )
 
     def _distinct(self) -> list[Bus]:
         return list({id(bus): bus for bus in self._buses.values()}.values())

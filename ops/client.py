@@ -4,6 +4,7 @@ Any replica answers any question, so a question goes to each in turn until one a
 has a deadline; what cannot be reached is None or Unreachable, never a traceback.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -19,6 +20,8 @@ from shared.vocabulary.terms import EdgeMode
 from shared.vocabulary.view import HealthView
 
 TIMEOUT_S = 2.0
+CHANGE_TIMEOUT_S = 15.0
+"""A replica tries an operator's write several times when others write too."""
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
 
 
@@ -39,6 +42,7 @@ class EdgeState:
     beat_age_s: float | None
     applied_at: datetime | None = None
     """When it began to serve `decision`."""
+    config_version: int | None = None
 
     @property
     def confirmed(self) -> bool:
@@ -59,6 +63,7 @@ async def edge_state(client: httpx2.AsyncClient, admin_url: str) -> EdgeState | 
             decision=Version.parse(raw["decision"]),
             beat_age_s=raw.get("beat_age_s"),
             applied_at=datetime.fromisoformat(raw["applied_at"]) if raw.get("applied_at") else None,
+            config_version=raw.get("config_version"),
         )
     except (KeyError, ValueError, TypeError):
         return None
@@ -71,20 +76,75 @@ class ControlPlanes:
         self._client = client
         self._urls = list(urls)
 
+    @property
+    def urls(self) -> tuple[str, ...]:
+        """Of all replicas known, the one that answered last first."""
+        return tuple(self._urls)
+
+    async def leader_first(self) -> "ControlPlanes":
+        """The same replicas, the leader asked first where one is known."""
+        named = (await self.get("/v1/leader")).get("leader") or {}
+        url = str(named.get("url") or "").rstrip("/")
+        return ControlPlanes(self._client, [url, *(known for known in self._urls if known != url)][not url :])
+
     async def get(self, path: str) -> Any:
         """The JSON at `path` from the first replica that answers.
 
-        Raises Unreachable when none does, Bad with the replica's own words when it says no.
+        Raises Unreachable when none does, Refused with the replica's own words when it says no.
         """
+        return self.judged(await self._ask(path))
+
+    async def get_tagged(self, path: str) -> tuple[Any, str]:
+        """As `get`, and the answer's entity tag."""
+        answer = await self._ask(path)
+        return self.judged(answer), answer.headers.get("etag", "")
+
+    async def change(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        *,
+        headers: Mapping[str, str] | None = None,
+        timeout_s: float = CHANGE_TIMEOUT_S,
+    ) -> Any:
+        """Have the first replica that can be reached change something; the JSON it answers, or None.
+
+        `body` is sent as JSON, or as it is where it is bytes. What was sent is not sent again: when the answer does not come, the change may have been made.
+        Raises Unreachable, Refused.
+        """
+        for url in tuple(self._urls):
+            try:
+                answer = await self._client.request(
+                    method,
+                    url + path,
+                    content=_content(body),
+                    headers={"content-type": "application/json", **(headers or {})},
+                    timeout=timeout_s,
+                )
+            except (httpx2.ConnectError, httpx2.ConnectTimeout):
+                continue
+            except httpx2.HTTPError as error:
+                raise Unreachable(
+                    f"{url} did not answer ({error!r}): look whether it was done before you try again"
+                ) from None
+            return self.judged(answer) if answer.content or not answer.is_success else None
+        raise Unreachable(f"no control plane answers at {', '.join(self._urls)}")
+
+    async def _ask(self, path: str) -> httpx2.Response:
+        excuse: httpx2.Response | None = None
         for url in tuple(self._urls):
             try:
                 answer = await self._client.get(url + path)
             except httpx2.HTTPError:
                 continue
             if answer.status_code in (502, 503, 504):
+                excuse = answer
                 continue
             self._urls.sort(key=lambda known, answered=url: known != answered)  # type: ignore[misc]
-            return self._judged(answer)
+            return answer
+        if excuse is not None:
+            raise Unreachable(f"no control plane can answer: {_said(excuse)}")
         raise Unreachable(f"no control plane answers at {', '.join(self._urls)}")
 
     async def health(self) -> HealthView:
@@ -105,7 +165,8 @@ class ControlPlanes:
         return version, {document.route: document for document in documents}
 
     @staticmethod
-    def _judged(answer: httpx2.Response) -> Any:
+    def judged(answer: httpx2.Response) -> Any:
+        """The JSON of an answer that was read. Raises Bad, and Refused with the replica's own words."""
         try:
             content = answer.json()
         except ValueError:
@@ -113,7 +174,12 @@ class ControlPlanes:
         if answer.is_success:
             return content
         said = content.get("detail") or content.get("title") if isinstance(content, dict) else None
-        raise Refused(answer.status_code, f"{said or content}")
+        faults = content.get("faults") or () if isinstance(content, dict) else ()
+        raise Refused(
+            answer.status_code,
+            f"{said or content}",
+            faults=[f"{fault.get('where')}: {fault.get('what')}" for fault in faults],
+        )
 
 
 class Refused(OpsError):
@@ -121,9 +187,25 @@ class Refused(OpsError):
 
     exit_code = 1
 
-    def __init__(self, status: int, said: str) -> None:
-        super().__init__(said)
+    def __init__(self, status: int, said: str, *, faults: Sequence[str] = ()) -> None:
+        super().__init__("\n".join((said, *faults)))
         self.status = status
+        self.faults = tuple(faults)
+        """What was wrong with each part of the request, with its place."""
+
+
+def _content(body: Any) -> bytes | None:
+    if body is None or isinstance(body, bytes):
+        return body
+    return json.dumps(body, ensure_ascii=False).encode()
+
+
+def _said(answer: httpx2.Response) -> str:
+    """A problem's own words, or the status."""
+    try:
+        return str(answer.json()["detail"])
+    except (ValueError, KeyError, TypeError):
+        return f"{answer.url} answered {answer.status_code}"
 
 
 async def get_json(client: httpx2.AsyncClient, url: str) -> Any | None:

@@ -1,7 +1,7 @@
 """Tables for a terminal of 100 columns or less. Data in, rich renderables out; prints nothing."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from rich.console import Console, Group
 from rich.table import Table
@@ -40,7 +40,7 @@ def status(now: StackStatus) -> Group:
         table.add_column("etcd", no_wrap=True)
     for region in _regions_of(now):
         table.add_row(*_region_row(now, region))
-    lines: list[Table | Text] = [_leader_line(now), table]
+    lines: list[Table | Text] = [_leader_line(now), table, *_config_lines(now)]
     lines += (
         Text.assemble("target ", target.id, " is ", _coloured(target.verdict))
         for target in now.targets
@@ -71,7 +71,52 @@ def health(view: HealthView) -> Group:
             _votes(target),
             target.reason,
         )
-    return Group(title, regions, targets)
+    notes = [Text(line) for line in _notes(view)]
+    return Group(title, *notes, regions, targets, *_scores(view))
+
+
+def _notes(view: HealthView) -> Iterator[str]:
+    """The fleet at a glance, and what an operator should know before reading on."""
+    now = view.summary
+    if now is not None:
+        traffic = "no live traffic"
+        if now.success_permille is not None:
+            mean = (
+                "" if now.response_ms_mean is None else f", {now.response_ms_mean:.0f} ms to an answer (mean)"
+            )
+            traffic = f"{now.success_permille / 10:g} % of {now.attempts} attempts succeed{mean}"
+        yield f"{traffic}; failovers in the last hour: {now.failovers_last_hour}"
+        for route in now.routes:
+            if route.success_permille is not None:
+                yield f"route {route.route}: {route.success_permille / 10:g} % of {route.requests} requests succeed"
+    for freeze in view.freezes:
+        whose = ", ".join(freeze.targets) or "all targets"
+        yield f"automatic removals suspended since {freeze.since:%H:%M:%S} for {whose}: {freeze.detail}"
+    for source in view.sources:
+        if source.silent_since is not None:
+            yield f"{source.role.value} {source.id} has been silent since {source.silent_since:%H:%M:%S}"
+    if view.set_aside:
+        yield f"set aside, for contradicting the majority: {', '.join(view.set_aside)}"
+    for target in view.targets:
+        if target.warning:
+            yield f"warning: {target.id}: {target.warning}"
+
+
+def _scores(view: HealthView) -> list[Table]:
+    """Quality, where anybody judges it."""
+    if not view.quality:
+        return []
+    table = _table("model", "target", "by", "right", "answers", "quality")
+    for score in view.quality:
+        table.add_row(
+            f"{score.provider}/{score.model}",
+            score.target or "all",
+            score.by,
+            f"{score.score_permille / 10:g} %",
+            str(score.judged),
+            score.standing,
+        )
+    return [table]
 
 
 def _votes(target: TargetHealth) -> str:
@@ -84,10 +129,13 @@ def _votes(target: TargetHealth) -> str:
     return ", ".join([f"{number} {most.value}", *others])
 
 
-def rows(headers: Sequence[str], content: Sequence[Sequence[str]]) -> Table:
-    """A plain table whose last column may wrap."""
-    table = _table(*headers[:-1])
-    table.add_column(headers[-1], overflow="fold")
+def rows(headers: Sequence[str], content: Sequence[Sequence[str]], *, wrapping: Sequence[str] = ()) -> Table:
+    """A plain table whose last column may wrap, and those that are named."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in headers[:-1]:
+        wraps = name in wrapping
+        table.add_column(name, no_wrap=not wraps, overflow="fold", min_width=12 if wraps else None)
+    table.add_column(headers[-1], overflow="fold", min_width=12)
     for row in content:
         table.add_row(*row)
     return table
@@ -117,6 +165,25 @@ def _leader_line(now: StackStatus) -> Text:
     return Text.assemble(
         "leader ", (now.leader.id, "bold"), f" in {now.leader.region}, epoch {now.leader.epoch}"
     )
+
+
+def _config_lines(now: StackStatus) -> list[Text]:
+    """One line when all work by one configuration; one for each version, with who runs it, otherwise."""
+    running: dict[int, list[str]] = {}
+    everybody = [
+        *((plane.id, plane.config_version) for plane in now.control_planes),
+        *((edge.id, edge.config_version) for edge in now.edges),
+        *((prober.id, prober.config_version) for prober in now.probers),
+    ]
+    for name, version in everybody:
+        if version is not None:
+            running.setdefault(version, []).append(name)
+    if len(running) == 1:
+        return [Text(f"configuration {next(iter(running))} everywhere")]
+    return [
+        Text(f"configuration {version}: {', '.join(running[version])}", style="yellow")
+        for version in sorted(running, reverse=True)
+    ]
 
 
 def _regions_of(now: StackStatus) -> list[str]:

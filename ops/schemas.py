@@ -18,10 +18,13 @@ from typing import Any, get_args
 from pydantic import BaseModel
 from pydantic.json_schema import JsonSchemaMode
 
+from shared.vocabulary.audit import AuditEntry
 from shared.vocabulary.base import SCHEMA_VERSION
 from shared.vocabulary.decision import Ack, Beat, Decision
 from shared.vocabulary.health import HealthEvent
 from shared.vocabulary.node import NodeFile
+from shared.vocabulary.override import Override
+from shared.vocabulary.rollout import Rollout
 from shared.vocabulary.status import DrillReport, StackStatus
 
 READ: JsonSchemaMode = "validation"
@@ -35,6 +38,9 @@ DOCUMENTS: Mapping[str, tuple[type[BaseModel], JsonSchemaMode, str]] = {
     "beat": (Beat, READ, "Beat, on leeward.beats.v1"),
     "ack": (Ack, READ, "Ack, on leeward.acks.v1"),
     "status": (StackStatus, PRINTED, "leeward status -o json"),
+    "override": (Override, READ, "Override, the value of overrides/<id>"),
+    "rollout": (Rollout, READ, "Rollout, the value of rollouts/<id>"),
+    "audit-entry": (AuditEntry, READ, "AuditEntry, the value of audit/<n>"),
     "drill-report": (DrillReport, PRINTED, "leeward drill run -o json"),
 }
 """File name -> model, mode and title."""

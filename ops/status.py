@@ -5,7 +5,7 @@ and hides nothing else.
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import httpx2
@@ -49,6 +49,8 @@ async def of_stack(client: httpx2.AsyncClient, file: StackFile) -> StackStatus:
                 region=plane.region,
                 url=plane.url or "",
                 role=_role(plane.id, said, leader),
+                last_event_age_s=_event_age(view, plane.id),
+                config_version=said.get("config_version") if said else None,
                 pid=_pid(plane),
             )
             for plane, said in zip(planes, leaders, strict=True)
@@ -59,6 +61,7 @@ async def of_stack(client: httpx2.AsyncClient, file: StackFile) -> StackStatus:
                 id=record.id,
                 region=record.region,
                 last_event_age_s=_event_age(view, record.id),
+                config_version=_works_by(view, record.id),
                 pid=_pid(record),
             )
             for record in by_kind[Kind.PROBER]
@@ -98,7 +101,10 @@ async def of_url(client: httpx2.AsyncClient, url: str) -> StackStatus:
                 region=said.get("replica_region") or (leader.region if replica and leader else ""),
                 url=url,
                 role="leader" if replica else "follower",
+                config_version=said.get("config_version"),
+                last_event_age_s=_event_age(view, view.replica),
             ),
+            *_other_planes(view, leader),
         ),
         edges=tuple(
             EdgeStatus(
@@ -109,11 +115,17 @@ async def of_url(client: httpx2.AsyncClient, url: str) -> StackStatus:
                 mode=edge.get("mode"),
                 decision=edge.get("decision"),
                 beat_age_s=edge.get("beat_age_s"),
+                config_version=edge.get("config_version"),
             )
             for edge in edges
         ),
         probers=tuple(
-            ProberStatus(id=source.id, region=source.vantage, last_event_age_s=source.last_event_age_s)
+            ProberStatus(
+                id=source.id,
+                region=source.vantage,
+                last_event_age_s=source.last_event_age_s,
+                config_version=source.config_version,
+            )
             for source in view.sources
             if source.role is Role.PROBER
         ),
@@ -187,6 +199,21 @@ def _role(replica: str, said: Any, leader: LeaderStatus | None) -> Any:
     return "leader" if leader is not None and leader.id == replica else "follower"
 
 
+def _other_planes(view: HealthView, leader: LeaderStatus | None) -> Iterator[ControlPlaneStatus]:
+    """The replicas that the one asked hears on the buses."""
+    for source in view.sources:
+        if source.role is Role.CONTROL_PLANE and source.id != view.replica:
+            leads = leader is not None and leader.id == source.id
+            yield ControlPlaneStatus(
+                id=source.id,
+                region=source.vantage,
+                url="",
+                role="unreachable" if not source.fresh else "leader" if leads else "follower",
+                config_version=source.config_version,
+                last_event_age_s=source.last_event_age_s,
+            )
+
+
 def _edge(record: ProcessRecord, state: EdgeState | None) -> EdgeStatus:
     return EdgeStatus(
         id=record.id,
@@ -196,6 +223,7 @@ def _edge(record: ProcessRecord, state: EdgeState | None) -> EdgeStatus:
         mode=state.mode if state else None,
         decision=str(state.decision) if state else None,
         beat_age_s=state.beat_age_s if state else None,
+        config_version=state.config_version if state else None,
         pid=_pid(record),
     )
 
@@ -204,6 +232,12 @@ def _event_age(view: HealthView | None, source: str) -> float | None:
     if view is None:
         return None
     return next((each.last_event_age_s for each in view.sources if each.id == source), None)
+
+
+def _works_by(view: HealthView | None, source: str) -> int | None:
+    if view is None:
+        return None
+    return next((each.config_version for each in view.sources if each.id == source), None)
 
 
 def _regions(view: HealthView | None, known: Sequence[str]) -> tuple[RegionStatus, ...]:

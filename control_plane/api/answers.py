@@ -129,6 +129,8 @@ class LeaderReport(Message):
     replica_region: Id
     role: Literal["leader", "follower"]
     beat_age_s: float | None
+    config_version: int = 0
+    """Of the configuration this replica works by; 0 without one."""
 
 
 def summary(entry: LogEntry, head: Version) -> DecisionSummary:

@@ -29,19 +29,28 @@ async def json_only(request: Request) -> None:
         raise ApiError(415, "changes are application/json")
 
 
-async def strictly(model: type[Model], request: Request) -> Model:
-    """The body as `model`. Raises RequestValidationError, or ApiError 413."""
+async def strictly(model: type[Model], request: Request, *, limit: int = MAX_BODY_BYTES) -> Model:
+    """The body as `model`, of at most `limit` bytes. Raises RequestValidationError, or ApiError 413."""
+    return validated(model, await json_value(request, limit=limit))
+
+
+async def json_value(request: Request, *, limit: int) -> Any:
+    """What the body says, in at most `limit` bytes. Raises RequestValidationError, or ApiError 413."""
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
-        if len(body) > MAX_BODY_BYTES:
-            raise ApiError(413, f"bodies are at most {MAX_BODY_BYTES} bytes")
+        if len(body) > limit:
+            raise ApiError(413, f"bodies are at most {limit} bytes")
     try:
-        value = json.loads(body, parse_float=_number, parse_constant=_no_number)
+        return json.loads(body, parse_float=_number, parse_constant=_no_number)
     except (ValueError, RecursionError) as error:
         raise RequestValidationError(
             [{"type": "json_invalid", "loc": ("body",), "msg": f"not JSON: {error}"}]
         ) from None
+
+
+def validated(model: type[Model], value: Any) -> Model:
+    """`value` as `model`, to the letter. Raises RequestValidationError."""
     try:
         return model.model_validate_json(json.dumps(value), strict=True)
     except ValidationError as error:

@@ -11,13 +11,23 @@ from fastapi.openapi.utils import get_openapi
 from fastapi.responses import HTMLResponse
 from pydantic import BaseModel
 
-from control_plane.api import routes
+from control_plane.api import audit, backup, config, overrides, plan, rollouts, routes
 from control_plane.api.guard import Guard
 from control_plane.api.problems import Problem, describe, install
 from control_plane.ports import Answers
 from shared.vocabulary.decision import Ack
+from shared.vocabulary.override import OverrideRequest
 
-BODIES: tuple[type[BaseModel], ...] = (Ack,)
+BODIES: tuple[type[BaseModel], ...] = (
+    Ack,
+    plan.PlanQuestion,
+    config.ConfigPut,
+    config.Rollback,
+    rollouts.RolloutOrder,
+    rollouts.Word,
+    OverrideRequest,
+    overrides.Lift,
+)
 """What operations take, for the description (see `bodies`)."""
 
 
@@ -32,7 +42,18 @@ def build(answers: Answers, *, hosts: frozenset[str]) -> FastAPI:
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     install(app)
-    for router in (routes.process, routes.health, routes.decisions, routes.fleet, routes.feed):
+    for router in (
+        *(routes.process, routes.health, routes.decisions, routes.fleet, routes.feed),
+        *(
+            config.config,
+            config.versions,
+            plan.plan,
+            rollouts.rollouts,
+            overrides.overrides,
+            audit.audit,
+            backup.backup,
+        ),
+    ):
         app.include_router(router(answers))
     page = files("control_plane.api").joinpath("index.html").read_text()
     policy = f"default-src 'none'; connect-src 'self'; style-src 'unsafe-inline'; script-src '{_hash(page)}'"

@@ -1,5 +1,6 @@
 """Every error of the API as RFC 9457 problem details: `application/problem+json`."""
 
+import re
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
@@ -74,7 +75,10 @@ def install(app: FastAPI) -> None:
     async def http_error(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
         detail = None if error.detail == HTTPStatus(error.status_code).phrase else str(error.detail)
-        return problem(error.status_code, detail, instance=request.url.path, headers=error.headers)
+        headers = error.headers
+        if error.status_code == 405 and (methods := _methods(app, request.url.path)):
+            headers = {"allow": ", ".join(methods)}
+        return problem(error.status_code, detail, instance=request.url.path, headers=headers)
 
     async def invalid(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
@@ -91,6 +95,18 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, http_error)
     app.add_exception_handler(RequestValidationError, invalid)
     app.add_exception_handler(Exception, unexpected)
+
+
+def _methods(app: FastAPI, path: str) -> list[str]:
+    """Every method of the resource (RFC 9110, section 10.2.1): the router itself names those of one
+    operation alone."""
+    described: Mapping[str, Mapping[str, Any]] = app.openapi()["paths"]
+    return sorted(
+        method.upper()
+        for template, operations in described.items()
+        if re.fullmatch(re.sub(r"\{[^}]+\}", "[^/]+", template), path)
+        for method in operations
+    )
 
 
 def describe(*statuses: int) -> dict[int | str, dict[str, Any]]:

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from fastapi.responses import PlainTextResponse
 
 from control_plane.api.answers import (
@@ -26,7 +26,6 @@ from control_plane.api.sentences import sentence
 from control_plane.ports import Answers, Implausible, NotKept, Readiness, TooManyReaders
 from shared.ports import PortError
 from shared.vocabulary.base import Id, Version
-from shared.vocabulary.config import FleetConfig
 from shared.vocabulary.decision import Ack, Decision, EvidenceRef
 from shared.vocabulary.view import HealthView
 
@@ -174,6 +173,7 @@ def fleet(answers: Answers) -> APIRouter:
         """As this replica knows it; null while nobody does."""
         known = answers.leader()
         record = known.leader
+        config = answers.in_force().config
         return LeaderReport(
             leader=None
             if record is None
@@ -182,30 +182,15 @@ def fleet(answers: Answers) -> APIRouter:
             replica_region=answers.node.region,
             role="leader" if known.leading else "follower",
             beat_age_s=known.beat_age_s,
+            config_version=config.config_version if config is not None else 0,
         )
 
     return router
 
 
 def feed(answers: Answers) -> APIRouter:
-    """What they work by: the configuration, and everything that follows from it as it happens."""
+    """What they work by, as it happens."""
     router = APIRouter(prefix="/v1", tags=["fleet"])
-
-    @router.get(
-        "/config",
-        summary="The configuration in force",
-        response_model=FleetConfig,
-        responses={304: {"description": "Not Modified"}, **describe(404)},
-    )
-    async def config(if_none_match: Annotated[str | None, Header()] = None) -> Response:
-        """The replicated fleet; `ETag` names its version and content."""
-        force = answers.in_force()
-        if force.config is None:
-            raise ApiError(404, "etcd has no configuration yet")
-        etag = f'"{force.config.config_version}-{force.config_sha[:16]}"'
-        if if_none_match is not None and etag in (tag.strip() for tag in if_none_match.split(",")):
-            return Response(status_code=304, headers={"etag": etag})
-        return Response(force.config_raw, media_type="application/json", headers={"etag": etag})
 
     @router.get(
         "/stream",

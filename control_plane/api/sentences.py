@@ -17,14 +17,39 @@ _BEGINNINGS: Mapping[str, str] = {
     "REGIONAL_DOWN": "{subject} left the traffic of one region",
     "FROZEN": "Automatic removals are frozen",
     "UNFROZEN": "Automatic removals are possible again",
-    "CAPACITY": "What the remaining targets can carry sets the shares",
+    "CAPACITY": "Demand was weighed against capacity",
     "GENERATION_RAISED": "The coordination store had lost history, so every document was written anew",
     "REVISED": "The document was written anew",
+    "SPILL": "What would serve this region first is full, so a part goes on to others",
+    "SHED": "There is not enough to carry all requests, so a part is turned away",
+    "PANIC": "So little is left that doubtful targets are used, too",
 }
+
+_ORDERS: Mapping[str, str] = {
+    "DRAINED": "{subject} drained",
+    "UNDRAINED": "{subject} drained no more",
+    "PINNED": "Traffic pinned: {subject} first",
+    "WEIGHTS_SET": "Weights set by hand",
+    "OPERATOR_FROZEN": "Automatic removals suspended by hand",
+    "OVERRIDE_ENDED": "An override ended",
+}
+"""Given by people: these say by whom, why and until when."""
+
+
+_ROLLOUTS: Mapping[str, str] = {
+    "ROLLOUT_STEP": "Rollout {rollout} gives {targets} {percent} % of its tier",
+    "ROLLOUT_ENDED": "Rollout {rollout} of {targets} is {fate}",
+}
+
+_OF_NO_USE_ONCE_LIFTED = frozenset({"kind", "reason", "expires_at"})
 
 
 def sentence(reason: Reason) -> str:
     """`Target alpha-eu-west left the traffic in eu-west: seen 2 of 3 vantages DOWN, hard true.`"""
+    if reason.code in _ORDERS:
+        return _order(reason)
+    if reason.code in _ROLLOUTS and "rollout" in reason.values:
+        return _rollout(reason)
     subject = f"Target {reason.target}" if reason.target else "A target"
     beginning = _BEGINNINGS.get(reason.code, reason.code.replace("_", " ").capitalize())
     text = beginning.format(subject=subject)
@@ -32,7 +57,53 @@ def sentence(reason: Reason) -> str:
         text += f" ({reason.target})"
     if reason.region:
         text += f" in {reason.region}"
-    figures = ", ".join(f"{name.replace('_', ' ')} {_text(value)}" for name, value in reason.values.items())
+    return _with_figures(text, reason.values)
+
+
+def _order(reason: Reason) -> str:
+    """`Targets in eu-west drained by ann until 2030-01-01T12:30:00Z, "new racks": override drain-17.`"""
+    values = dict(reason.values)
+    where = values.pop("targets_in", None)
+    subject = f"Target {reason.target}" if reason.target else f"Targets in {where}" if where else "Targets"
+    beginning = _ORDERS[reason.code]
+    text = beginning.format(subject=subject)
+    if reason.target and "{subject}" not in beginning:
+        text += f" ({reason.target})"
+    if reason.region:
+        text += f" for clients in {reason.region}"
+    if "ended_by" in values:
+        text += f", lifted by {values.pop('ended_by')}, {_quoted(values.pop('ended_reason', ''))}"
+        values = {name: value for name, value in values.items() if name not in _OF_NO_USE_ONCE_LIFTED}
+    elif reason.code in ("UNDRAINED", "OVERRIDE_ENDED") and "expires_at" in values:
+        text += f", as planned for {values.pop('expires_at')}"
+    elif "author" in values:
+        text += f" by {values.pop('author')}"
+        if "expires_at" in values:
+            text += f" until {values.pop('expires_at')}"
+        if "reason" in values:
+            text += f", {_quoted(values.pop('reason'))}"
+    return _with_figures(text, values)
+
+
+def _rollout(reason: Reason) -> str:
+    """`Rollout ro-2 gives alpha-eu-west 20 % of its tier: new 0 failed of 87, old 0 failed of 416.`"""
+    values = reason.values
+    fate = str(values.get("state", "")).lower().replace("_", " ")
+    text = _ROLLOUTS[reason.code].format(
+        rollout=values.get("rollout", "?"),
+        targets=", ".join(map(str, values.get("targets", ()))),
+        percent=f"{values.get('permille', 0) / 10:g}",
+        fate=fate,
+    )
+    return f"{text}: {values.get('found', '')}."
+
+
+def _quoted(words: object) -> str:
+    return f'"{words}"'
+
+
+def _with_figures(text: str, values: Mapping[str, Any]) -> str:
+    figures = ", ".join(f"{name.replace('_', ' ')} {_text(value)}" for name, value in values.items())
     return f"{text}: {figures}." if figures else f"{text}."
 
 
@@ -41,6 +112,8 @@ def _text(value: Any) -> str:
         return "yes" if value else "no"
     if isinstance(value, float):
         return f"{value:g}"
+    if isinstance(value, Mapping):
+        return " ".join(f"{name}={_text(item)}" for name, item in value.items())
     if isinstance(value, (list, tuple)):
         return " ".join(_text(item) for item in value)
     return str(value)

@@ -82,7 +82,7 @@ class Blobs:
         """Write all under the fence. Writing one that exists changes nothing, so a lost reply needs
         no reading back. Raises Fenced, or PortError."""
         puts = [put for sha, raw in blobs.items() for put in _puts(sha, raw)]
-        for batch in _batches(puts):
+        for batch in batches(puts):
             result = await self._store.commit(fence, batch)
             if not result.succeeded:
                 raise Fenced("blobs were not written")
@@ -105,7 +105,8 @@ def _puts(sha: str, raw: bytes) -> list[Put]:
     ]
 
 
-def _batches(puts: Sequence[Put]) -> Iterator[list[Put]]:
+def batches(puts: Sequence[Put]) -> Iterator[list[Put]]:
+    """In portions that etcd takes in one transaction, with room for one more operation."""
     batch: list[Put] = []
     size = 0
     for put in puts:

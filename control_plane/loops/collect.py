@@ -1,4 +1,5 @@
-"""What etcd may forget: old log entries, blobs that nothing names, history before the last revisions.
+"""What etcd may forget: old log and audit entries and configurations, blobs that nothing names, history before the
+last revisions.
 
 Mark and sweep by the leader, every write under its fence. A blob goes only when two sweeps in a row
 found it unnamed, so one that is written just before the record that names it is never taken away.
@@ -11,6 +12,8 @@ from control_plane.loops.blobs import TXN_OPS, deletions
 from control_plane.loops.lead import Lead
 from control_plane.loops.ledger import Ledger, Records, fence
 from control_plane.loops.mirror import LOG_KEPT
+from control_plane.loops.reading import read
+from control_plane.loops.versions import VERSIONS_KEPT, kept_versions
 from control_plane.metrics import Metrics
 from control_plane.ports import LogEntry, Tenure
 from shared import keys
@@ -25,6 +28,8 @@ SWEEP_S = 3_600.0
 LOG_SLACK = 200
 """The log is trimmed when it is this much too long."""
 REVISIONS_KEPT = 10_000
+AUDIT_KEPT = 10_000
+"""Entries, of less than 1 KiB as a rule; backups have the older ones."""
 MAX_DELETED = 20_000
 """Keys one sweep removes at most; the next takes the rest."""
 
@@ -70,6 +75,8 @@ class Collector:
         logged = await self._store.list(keys.DECISIONS_LOG)
         surplus = len(logged.items) - LOG_KEPT
         due = self._clock.monotonic() - self._swept_at >= self._sweep_s
+        await self._trim(term, keys.CONFIG_VERSIONS, VERSIONS_KEPT, "versions")
+        await self._trim(term, keys.AUDIT, AUDIT_KEPT, "audit")
         if surplus >= LOG_SLACK or due:
             self._swept_at = self._clock.monotonic()
             old = logged.items[: max(0, surplus)]
@@ -80,9 +87,16 @@ class Collector:
             await self._store.compact(target)
             self._compacted = target
 
+    async def _trim(self, term: Tenure, prefix: str, kept: int, what: str) -> None:
+        """Keep the last `kept` records: the keys are in the order of their making."""
+        found = await self._store.list(prefix)
+        old = found.items[: max(0, len(found.items) - kept)]
+        await self._delete(term, [Delete(item.key) for item in old], what)
+
     async def _sweep(self, term: Tenure, entries: Sequence[KeyValue]) -> None:
         blobs = await self._store.list(keys.BLOBS)
         named = _named(await self._records.load(), entries)
+        named |= {head.sha for head in await kept_versions(self._store)}
         present = {item.key.removeprefix(keys.BLOBS).split("/")[0] for item in blobs.items}
         unnamed = present - named
         doomed = sorted(unnamed & self._unnamed)
@@ -107,5 +121,6 @@ def _named(ledger: Ledger, entries: Iterable[KeyValue]) -> set[str]:
     named = {sha for _, sha in force.head.routes.values()} if force.head is not None else set()
     named |= {force.config_sha, ledger.memory_sha}
     for item in entries:
-        named.update(sha for _, sha in LogEntry.model_validate_json(item.value).changed)
+        entry = read(LogEntry, item.value, what=item.key)
+        named.update(sha for _, sha in (entry.changed if entry is not None else ()))
     return named

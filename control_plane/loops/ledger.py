@@ -17,8 +17,10 @@ from typing import Any
 from control_plane.core.decide import Proposal
 from control_plane.core.memory import Memory
 from control_plane.loops.blobs import Blobs, Fenced, Missing
+from control_plane.loops.operations import MAX_OVERRIDES, MAX_ROLLOUTS
 from control_plane.loops.pulse import together
 from control_plane.loops.reading import read
+from control_plane.loops.shelf import Shelf
 from control_plane.metrics import Metrics
 from control_plane.ports import MAX_LOGGED_CHANGES, ConfigHead, InForce, LogEntry, Tenure
 from shared import keys
@@ -28,10 +30,12 @@ from shared.ports import Compare, Coordination, KeyValue, Put, Unavailable
 from shared.vocabulary.base import canonical_json, sha256_hex
 from shared.vocabulary.config import Fleet, FleetConfig
 from shared.vocabulary.decision import Decision, Head, Reason
+from shared.vocabulary.override import Override
+from shared.vocabulary.rollout import Rollout
 
 log = get_logger(__name__)
 
-DECISIONS_MEMORY = "decisions/memory"
+DECISIONS_MEMORY = keys.DECISIONS_MEMORY
 INLINE_MEMORY_BYTES = 256 * 1024
 """A larger memory is kept as a blob, to keep the transaction small."""
 MAX_LOGGED_REASONS = 50
@@ -78,9 +82,13 @@ class Records:
 
     async def load(self) -> Ledger:
         """Everything, linearizably. Raises PortError."""
-        names = (keys.DECISIONS_HEAD, DECISIONS_MEMORY, keys.GENERATION, keys.CONFIG_HEAD)
+        names = (keys.DECISIONS_HEAD, DECISIONS_MEMORY, keys.GENERATION, keys.CONFIG_HEAD, keys.AUDIT_HEAD)
         found = await together(self._store.get(name) for name in names)
-        head_kv, memory_kv, generation_kv, config_kv = (record for record, _ in found)
+        head_kv, memory_kv, generation_kv, config_kv, _ = (record for record, _ in found)
+        # After the audit head: what is on the shelves is then at least as new as its revision says.
+        overrides = Shelf(keys.OVERRIDES, Override, kept=MAX_OVERRIDES)
+        rollouts = Shelf(keys.ROLLOUTS, Rollout, kept=MAX_ROLLOUTS)
+        await together((overrides.list(self._store), rollouts.list(self._store)))
         head = read(Head, _value(head_kv), what=keys.DECISIONS_HEAD)
         refs = head.routes if head is not None else {}
         raw = await self._blobs.read_all(sha for _, sha in refs.values())
@@ -101,6 +109,8 @@ class Records:
                 config=config,
                 config_raw=config_raw,
                 config_sha=config_sha,
+                overrides=overrides.items,
+                rollouts=rollouts.items,
             ),
             documents=documents,
             memory=memory,
@@ -186,7 +196,8 @@ class Records:
             config_version=version, sha=sha, author=author, at=self._clock.now(), reason=reason
         ).canonical()
         result = await self._store.commit(
-            [*fence(term), *ledger.based_on(keys.CONFIG_HEAD)], [Put(keys.CONFIG_HEAD, value)]
+            [*fence(term), *ledger.based_on(keys.CONFIG_HEAD)],
+            [Put(keys.CONFIG_HEAD, value), Put(keys.config_version(version), value)],
         )
         if not result.succeeded:
             raise await self._refusal(term)
@@ -202,7 +213,9 @@ class Records:
         """The small transaction; returns its revision."""
         compares = [
             *fence(term),
-            *ledger.based_on(keys.DECISIONS_HEAD, DECISIONS_MEMORY, keys.GENERATION, keys.CONFIG_HEAD),
+            *ledger.based_on(
+                keys.DECISIONS_HEAD, DECISIONS_MEMORY, keys.GENERATION, keys.CONFIG_HEAD, keys.AUDIT_HEAD
+            ),
         ]
         puts = [
             Put(keys.DECISIONS_HEAD, head_raw),

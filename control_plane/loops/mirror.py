@@ -9,11 +9,14 @@ for three Beats, everything is listed again, whoever leads.
 import asyncio
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 from control_plane.loops.blobs import Blobs, Missing
+from control_plane.loops.operations import MAX_OVERRIDES, MAX_ROLLOUTS
 from control_plane.loops.pulse import closing, together
 from control_plane.loops.reading import read
+from control_plane.loops.shelf import Shelf
 from control_plane.metrics import Metrics
 from control_plane.ports import ConfigHead, InForce, LeaderRecord, LogEntry
 from shared import keys
@@ -21,15 +24,26 @@ from shared.backoff import Backoff
 from shared.clock import Clock
 from shared.log import get_logger
 from shared.ports import Change, Coordination, PortError, WatchCompacted
+from shared.vocabulary.audit import AuditEntry
 from shared.vocabulary.base import Version, sha256_hex
 from shared.vocabulary.config import FleetConfig
 from shared.vocabulary.decision import Beat, Head
+from shared.vocabulary.override import Override
+from shared.vocabulary.rollout import Rollout
 
 log = get_logger(__name__)
 
 LOG_KEPT = 1_000
 SILENT_BEATS = 3
-SINGLES = (keys.LEADER, keys.BEAT, keys.GENERATION, keys.CONFIG_HEAD, keys.DECISIONS_HEAD)
+AUDIT_KEPT = 1_000
+SINGLES = (
+    keys.LEADER,
+    keys.BEAT,
+    keys.GENERATION,
+    keys.CONFIG_HEAD,
+    keys.DECISIONS_HEAD,
+    keys.AUDIT_HEAD,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +83,9 @@ class Mirror:
         self._on_change = on_change
         self._singles: dict[str, _Held] = {}
         self._log: dict[str, LogEntry] = {}
+        self._overrides = Shelf(keys.OVERRIDES, Override, kept=MAX_OVERRIDES)
+        self._rollouts = Shelf(keys.ROLLOUTS, Rollout, kept=MAX_ROLLOUTS)
+        self._audit = Shelf(keys.AUDIT, AuditEntry, kept=AUDIT_KEPT)
         self._beat_at: float | None = None
         self._heard_at = 0.0
         self.in_force = InForce()
@@ -95,6 +112,10 @@ class Mirror:
     def log(self) -> list[LogEntry]:
         """The last commits, newest first."""
         return [self._log[key] for key in sorted(self._log, reverse=True)[:LOG_KEPT]]
+
+    def audit(self) -> list[AuditEntry]:
+        """The last changes by operators, newest first."""
+        return list(reversed(self._audit.items))
 
     def entry(self, version: Version) -> LogEntry | None:
         """The log entry of a commit, while it is kept."""
@@ -132,6 +153,7 @@ class Mirror:
         """Read everything; returns a revision from which watching misses nothing."""
         readings = await together(self._store.get(key) for key in SINGLES)
         logged = await self._store.list(keys.DECISIONS_LOG)
+        listed = await together(shelf.list(self._store) for shelf in self._shelves)
         self._singles = {
             key: _Held(record.value, record.mod_revision, record.create_revision)
             for key, (record, _) in zip(SINGLES, readings, strict=True)
@@ -145,7 +167,11 @@ class Mirror:
         self._read_beat(arrived=False)
         await self._settle()
         self.listed = True
-        return min(revision for _, revision in readings)
+        return min(*(revision for _, revision in readings), logged.revision, *listed)
+
+    @property
+    def _shelves(self) -> tuple[Shelf[Any], ...]:
+        return (self._overrides, self._rollouts, self._audit)
 
     async def _follow(self, from_revision: int) -> None:
         async with closing(self._store.watch("", from_revision=from_revision)) as batches:
@@ -179,6 +205,9 @@ class Mirror:
         if key.startswith(keys.DECISIONS_LOG):
             self._log_change(key, change.value)
             return True
+        for shelf in self._shelves:
+            if shelf.take(change):
+                return True
         if key.startswith(keys.BLOBS) and change.value is not None:
             self._blobs.remember(key.removeprefix(keys.BLOBS), change.value)
         return False
@@ -216,7 +245,10 @@ class Mirror:
             ConfigHead, self._singles.get(keys.CONFIG_HEAD, _ABSENT).value, what=keys.CONFIG_HEAD
         )
         config_sha = config_head.sha if config_head is not None else ""
+        orders = (self._overrides.items, self._rollouts.items)
         if head_raw == old.head_raw and config_sha == old.config_sha:
+            if orders != (old.overrides, old.rollouts):
+                self.in_force = replace(old, overrides=orders[0], rollouts=orders[1])
             return
         config, config_raw = old.config, old.config_raw
         if config_sha != old.config_sha:
@@ -232,6 +264,8 @@ class Mirror:
             config=config,
             config_raw=config_raw,
             config_sha=config_sha,
+            overrides=orders[0],
+            rollouts=orders[1],
         )
         self._metrics.generation.set(self.in_force.version.generation)
         self._metrics.seq.set(self.in_force.version.seq)

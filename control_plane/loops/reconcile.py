@@ -8,11 +8,12 @@ each act, and every write carries the fence.
 
 import asyncio
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from datetime import datetime
 
 from control_plane.core.decide import Proposal, decide
-from control_plane.core.inspect import refusals
+from control_plane.core.orders import Orders, orders_of
+from control_plane.core.salvage import examined, keeping
 from control_plane.loops.blobs import Fenced
 from control_plane.loops.lead import Lead
 from control_plane.loops.ledger import Conflict, Ledger, Records
@@ -40,7 +41,7 @@ WARM_S = 3.0
 MIN_GAP_S = 0.01
 """Between two passes, and never less than the last pass took: at most half of the time is spent here."""
 MAX_LINKS = 32
-_COMPARED = (keys.DECISIONS_HEAD, keys.GENERATION, keys.CONFIG_HEAD)
+_COMPARED = (keys.DECISIONS_HEAD, keys.GENERATION, keys.CONFIG_HEAD, keys.AUDIT_HEAD)
 
 
 class Reconciler:
@@ -84,7 +85,7 @@ class Reconciler:
         self._began_at = clock.monotonic()
         self._stopping = False
         self._stopped = asyncio.Event()
-        self._said: Sequence[str] = ()
+        self._said: tuple[str, ...] = ()
         self._compared_file = False
         self._in_doubt = False
 
@@ -172,7 +173,8 @@ class Reconciler:
         now = self._clock.now()
         proposal = _decide(config, view, ledger, term, now, None)
         self._metrics.decide_seconds.observe(self._clock.monotonic() - began)
-        if proposal is None or self._refused(proposal, config, view):
+        kept = None if proposal is None else self._kept(proposal, config, view, ledger, now)
+        if proposal is None or kept is None:
             return ledger
         links = _evidence(proposal)
         with self._telemetry.span("decide", links=links) as span:
@@ -181,6 +183,8 @@ class Reconciler:
             # says the same, with that context in it.
             proposal = _decide(config, view, ledger, term, now, span.traceparent)
             assert proposal is not None
+            if kept and ledger.in_force.head is not None:
+                proposal = keeping(proposal, kept, ledger.in_force.head, ledger.memory)
             span.set(leeward__version=str(proposal.head.version), leeward__routes=len(proposal.documents))
             return await self._commit(term, ledger, proposal, at=now, traceparent=span.traceparent)
 
@@ -208,16 +212,30 @@ class Reconciler:
         )
         return ledger
 
-    def _refused(self, proposal: Proposal, config: FleetConfig, view: HealthView) -> bool:
-        faults = refusals(proposal, config, view)
-        if faults:
+    def _kept(
+        self, proposal: Proposal, config: FleetConfig, view: HealthView, ledger: Ledger, now: datetime
+    ) -> frozenset[str] | None:
+        """Routes that fail the safety checks and stay as they are; None when nothing may be committed."""
+        found = examined(
+            proposal,
+            config,
+            view,
+            head=ledger.in_force.head,
+            documents=ledger.documents,
+            memory=ledger.memory,
+            orders=_orders(ledger, now),
+        )
+        if found.faults:
             self._metrics.refusals.inc()
-            if list(faults) != list(self._said):
+            if found.faults != self._said:
                 log.error(
-                    "a proposal failed the safety checks", version=str(proposal.head.version), faults=faults
+                    "a proposal failed the safety checks",
+                    version=str(proposal.head.version),
+                    faults=list(found.faults),
+                    kept=None if found.kept is None else sorted(found.kept),
                 )
-        self._said = faults
-        return bool(faults)
+        self._said = found.faults
+        return found.kept
 
     async def _ensure_config(self, term: Tenure, ledger: Ledger) -> Ledger:
         """A configuration in force, under a version nobody has passed."""
@@ -306,11 +324,16 @@ def _decide(
         ledger.in_force.head,
         ledger.documents,
         ledger.memory,
+        orders=_orders(ledger, now),
         generation=ledger.generation,
         term=term,
         now=now,
         traceparent=traceparent,
     )
+
+
+def _orders(ledger: Ledger, now: datetime) -> Orders:
+    return orders_of(ledger.in_force.overrides, ledger.in_force.rollouts, now)
 
 
 def _evidence(proposal: Proposal) -> list[str]:

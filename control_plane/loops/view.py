@@ -5,10 +5,12 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 
-from control_plane.core.conclude import conclude
+from control_plane.core.conclude import look
 from control_plane.core.fold import EventFold
+from control_plane.core.hindsight import UNAWARE, Hindsight
+from control_plane.core.tally import removals
 from control_plane.metrics import Metrics
-from control_plane.ports import Transition
+from control_plane.ports import LogEntry, Transition
 from shared.clock import Clock
 from shared.vocabulary.config import FleetConfig
 from shared.vocabulary.terms import Verdict
@@ -22,7 +24,8 @@ HISTORY_LENGTH = 50
 
 
 class Viewer:
-    """Concludes; keeps the last view, so that `since` carries on, and each target's last transitions."""
+    """Concludes; keeps the last view and the hindsight, so that `since` and what is known over time carry
+    on, and each target's last transitions. `log` is the timeline of decisions, newest first."""
 
     def __init__(
         self,
@@ -33,6 +36,7 @@ class Viewer:
         metrics: Metrics,
         config: Callable[[], FleetConfig | None],
         buses: Callable[[], tuple[BusHealth, ...]],
+        log: Callable[[], Sequence[LogEntry]] = tuple,
     ) -> None:
         self._fold = fold
         self._replica = replica
@@ -40,6 +44,10 @@ class Viewer:
         self._metrics = metrics
         self._config = config
         self._buses = buses
+        self._log = log
+        self._hindsight: Hindsight = UNAWARE
+        self._failovers = 0
+        self._counted_at = float("-inf")
         self._view: HealthView | None = None
         self._made_at = 0.0
         self._targets: Mapping[str, TargetHealth] = {}
@@ -48,14 +56,16 @@ class Viewer:
     def refresh(self, config: FleetConfig) -> HealthView:
         """Conclude now."""
         now = self._clock.monotonic()
-        view = conclude(
+        view, self._hindsight = look(
             self._fold,
             config,
+            self._hindsight,
             replica=self._replica,
             now=self._clock.now(),
             monotonic=now,
             previous=self._view,
             buses=self._buses(),
+            failovers_last_hour=self._failovers_last_hour(now),
         )
         self._remember(view)
         self._view, self._made_at = view, now
@@ -88,6 +98,14 @@ class Viewer:
                     self._metrics.targets.labels(verdict.value).set(count)
             self._fold.forget(before=self._clock.monotonic() - FORGET_S)
             await asyncio.sleep(PACE_S)
+
+    def _failovers_last_hour(self, monotonic: float) -> int:
+        """Counted anew once in `PACE_S`: the log may be long."""
+        if monotonic - self._counted_at >= PACE_S:
+            self._counted_at = monotonic
+            timeline = ((entry.at, entry.reasons) for entry in reversed(self._log()))
+            self._failovers = removals(timeline, self._clock.now())
+        return self._failovers
 
     def _remember(self, view: HealthView) -> None:
         targets = {target.id: target for target in view.targets}

@@ -2,7 +2,7 @@
 
 import typer
 
-from ops.cli import PROCESSES, config, drills, reading, stacks
+from ops.cli import PROCESSES, backup, config, drills, foresight, overrides, reading, rollouts, stacks
 
 
 def run() -> int:
@@ -21,11 +21,12 @@ def build() -> typer.Typer:
         rich_markup_mode=None,
         result_callback=_exit_with,
     )
-    for group in (stacks, reading):
+    for group in (stacks, reading, foresight, backup, overrides):
         group.register(app)
     for name, what in PROCESSES.items():
         app.command(name, help=what, context_settings=_UNPARSED)(_elsewhere)
-    app.add_typer(config.build(), name="config", help="Check, print and explain configuration files.")
+    app.add_typer(config.build(), name="config", help="Check, compare and change the configuration.")
+    app.add_typer(rollouts.build(), name="rollout", help="Let a new target take over by steps, watched.")
     app.add_typer(drills.build(), name="drill", help="Rehearse a failure and measure it.")
     return app
 

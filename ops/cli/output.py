@@ -29,6 +29,17 @@ UrlOption = Annotated[
     str | None, typer.Option("--url", help="A control plane to ask instead of the local stack's.")
 ]
 STATE_DIR = DEFAULT_STATE_DIR
+AuthorOption = Annotated[
+    str | None, typer.Option("--author", help="Who answers for it; you on this machine when absent.")
+]
+
+
+def author_or_user(author: str | None) -> str:
+    """The author as given, or the account and machine this runs on."""
+    import getpass
+    import socket
+
+    return author or f"{getpass.getuser()}@{socket.gethostname()}"[:128]
 
 
 def emit(answer: BaseModel | Any, form: Format, table: Callable[[], RenderableType]) -> None:

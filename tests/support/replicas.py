@@ -94,12 +94,13 @@ class World:
         *,
         seed: Fleet | None = None,
         wrap: Callable[[MemoryClient], Any] = lambda client: client,
+        wrap_bus: Callable[[MemoryBus], Any] = lambda bus: bus,
         timings: Mapping[str, Any] | None = None,
         telemetry: Telemetry | None = None,
     ) -> Running:
-        """Run a replica; `wrap` may put faults between it and etcd."""
+        """Run a replica; `wrap` may put faults between it and etcd, `wrap_bus` between it and each bus."""
         etcd = self.store.client(name)
-        buses = {region: broker.bus(name) for region, broker in self.brokers.items()}
+        buses = {region: wrap_bus(broker.bus(name)) for region, broker in self.brokers.items()}
         supervisor = Supervisor()
         replica = Replica(
             node(name, timings=timings),

@@ -3,24 +3,42 @@
 from collections.abc import AsyncGenerator, Sequence
 from datetime import UTC, datetime
 
+from control_plane.core.backup import Manifest, chained, decode, encode
+from control_plane.core.config_check import Judgement
+from control_plane.core.config_diff import changes
+from control_plane.core.onward import Course
 from control_plane.loops.seen import check_ack
 from control_plane.ports import (
+    ConfigHead,
+    ConfigOrder,
+    ConfigOutcome,
     EdgeRecord,
+    Grounds,
     InForce,
+    InUse,
     LeaderRecord,
     LeaderView,
     LogEntry,
     NotKept,
+    Objected,
+    Restored,
+    RestoreOrder,
+    Stale,
     TooManyReaders,
     Transition,
 )
+from shared import keys
 from shared.ports import Unavailable
+from shared.vocabulary.audit import AuditEntry
 from shared.vocabulary.base import Version, canonical_json, sha256_hex
 from shared.vocabulary.config import Fleet, FleetConfig
 from shared.vocabulary.decision import Ack, Decision, EvidenceRef, Head, Reason, Term
 from shared.vocabulary.node import Node
 from shared.vocabulary.terms import EdgeMode, Outcome, Role, Verdict
 from shared.vocabulary.view import BusHealth, HealthView, RegionHealth, SourceHealth, TargetHealth, Vote
+from tests.support import still_overrides
+from tests.support.still_overrides import StillOverrides
+from tests.support.still_rollouts import StillRollouts
 
 NOW = datetime(2030, 1, 1, 12, 0, tzinfo=UTC)
 LISTEN = "127.0.0.1:7100"
@@ -145,6 +163,83 @@ def ack(number: int = 1, *, edge: str = "edge-east", boot: int = 3, seq: int = 7
     return Ack.model_validate({**fields, **more})
 
 
+class StillConfigs:
+    """Implements `control_plane.ports.ConfigCentre`: two versions with one content, and a third on demand
+    that it forgets at once."""
+
+    def __init__(self, owner: "StillReplica") -> None:
+        self._owner = owner
+        self.judgement = Judgement()
+        self.orders: list[ConfigOrder] = []
+
+    def head(self, n: int) -> ConfigHead:
+        sha = in_force(7, config_version=n).config_sha
+        return ConfigHead(config_version=n, sha=sha, author="ada", at=NOW, reason=f"number {n}")
+
+    async def versions(self) -> Sequence[ConfigHead]:
+        self._reach()
+        return [self.head(2), self.head(1)]
+
+    async def version(self, n: int) -> tuple[ConfigHead, bytes]:
+        self._reach()
+        if n not in (1, 2):
+            raise NotKept(str(n))
+        return self.head(n), in_force(7, config_version=n).config_raw
+
+    async def apply(self, fleet: Fleet, order: ConfigOrder) -> ConfigOutcome:
+        self._reach()
+        self.orders.append(order)
+        if order.based_on not in (None, self.head(2).etag):
+            raise Stale("version 2 by ada is in force")
+        if self.judgement.objections and not order.forced and not order.dry_run:
+            raise Objected(self.judgement)
+        found = changes(FLEET, fleet)
+        applied = bool(found) and not order.dry_run
+        return ConfigOutcome(
+            3 if found else 2, 2, "0" * 64, found, self.judgement, applied, 9 if applied else None
+        )
+
+    async def roll_back(self, to: int, order: ConfigOrder) -> ConfigOutcome:
+        await self.version(to)
+        return await self.apply(FLEET, order)
+
+    def _reach(self) -> None:
+        if not self._owner.etcd_answers:
+            raise Unavailable("no member answers")
+
+
+class StillArchive:
+    """Implements `control_plane.ports.Archive`: a backup of one record, and a restore that proves what
+    it is given and writes it nowhere."""
+
+    def __init__(self, owner: "StillReplica") -> None:
+        self._owner = owner
+        self.orders: list[RestoreOrder] = []
+        self.in_use = False
+
+    async def backup(self, since: Version | None) -> AsyncGenerator[bytes, None]:
+        if not self._owner.etcd_answers:
+            raise Unavailable("no member answers")
+        if since is not None and since != Version(1, 7):
+            raise NotKept(f"commit {since}")
+        manifest = Manifest(
+            at=NOW, replica="cp", version="1.7", head_sha="0" * 64, generation=1, config_version=1
+        )
+
+        async def lines() -> AsyncGenerator[bytes, None]:
+            for line in encode(manifest, [(keys.GENERATION, b"1")]):
+                yield line
+
+        return lines()
+
+    async def restore(self, raw: bytes, order: RestoreOrder) -> Restored:
+        records = chained(decode(raw, name="the backup"))
+        if self.in_use and not order.forced:
+            raise InUse("operators have made 3 changes here")
+        self.orders.append(order)
+        return Restored(2, 4, "1.7", len(records), 0, 0, 9)
+
+
 class StillReplica:
     """Implements `control_plane.ports.Answers`. Set an attribute to change an answer."""
 
@@ -160,6 +255,10 @@ class StillReplica:
         self.events: list[bytes] = [b"event: hello\ndata: {}\n\n"]
         self.full = False
         self.etcd_answers = True
+        self.configs = StillConfigs(self)
+        self.archive = StillArchive(self)
+        self.rollouts = StillRollouts()
+        self.overrides = StillOverrides()
 
     def unready(self) -> Sequence[str]:
         return self.reasons
@@ -185,6 +284,15 @@ class StillReplica:
         if version.generation != 1 or version.seq not in (5, 6, 7):
             raise NotKept(str(version))
         return log_entry(version.seq), [decision(version.seq).canonical()]
+
+    async def grounds(self) -> Grounds:
+        if not self.etcd_answers:
+            raise Unavailable("no member answers")
+        documents = {route: Decision.model_validate_json(raw) for route, raw in self.force.documents.items()}
+        return Grounds(self.force.config, Course(self.force.head, documents), (), ())
+
+    def audit(self) -> Sequence[AuditEntry]:
+        return still_overrides.audit()
 
     def edges(self) -> Sequence[EdgeRecord]:
         return [EdgeRecord(ack(), 0.2, "bus"), EdgeRecord(ack(edge="edge-west", seq=5), 20.0, "http")]

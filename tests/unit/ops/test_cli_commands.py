@@ -16,7 +16,8 @@ from ops.errors import Bad, OpsError, Unreachable, Usage
 from shared.config_file import ConfigError
 
 COMMANDS = (
-    "up down status health decisions explain kill start config drill prober control-plane edge simulator"
+    "up down status health decisions explain plan record replay kill start config drill prober control-plane edge simulator "
+    "drain undrain pin weights freeze unfreeze overrides audit"
 )
 
 

@@ -95,3 +95,36 @@ async def test_an_edge_is_confirmed_by_a_beat_and_a_decision() -> None:
         state = await edge_state(http, "http://edge")
         assert state is not None
         assert not state.confirmed
+
+
+async def test_a_change_is_sent_once() -> None:
+    """To the first replica that can be reached; when its answer does not come, nobody else is asked, and
+    the operator is told to look."""
+    asked: list[str] = []
+
+    def handler(request: httpx2.Request) -> httpx2.Response:
+        asked.append(f"{request.method} {request.url.host}")
+        if request.url.host == "dead":
+            raise httpx2.ConnectError("refused", request=request)
+        if request.url.host == "slow":
+            raise httpx2.ReadTimeout("late", request=request)
+        assert request.headers["content-type"] == "application/json"
+        assert request.headers["if-match"] == '"1-x"'
+        return httpx2.Response(200, json={"said": request.content.decode()})
+
+    async with client(handler) as http:
+        planes = ControlPlanes(http, ["http://dead", "http://well"])
+        done = await planes.change("PUT", "/v1/config", {"a": 1}, headers={"if-match": '"1-x"'})
+        assert done == {"said": '{"a": 1}'}
+        with pytest.raises(Unreachable, match="look whether it was done"):
+            await ControlPlanes(http, ["http://slow", "http://well"]).change("POST", "/v1/x")
+    assert asked == ["PUT dead", "PUT well", "POST slow"]
+
+
+async def test_a_refusal_carries_its_faults() -> None:
+    """Each with its place, for the operator to mend."""
+    problem = {"title": "no", "status": 422, "faults": [{"where": "fleet.routes[0]", "what": "is empty"}]}
+    async with client(lambda _: httpx2.Response(422, json=problem)) as http:
+        with pytest.raises(Refused) as refused:
+            await ControlPlanes(http, ["http://one"]).change("PUT", "/v1/config", {})
+    assert refused.value.faults == ("fleet.routes[0]: is empty",)

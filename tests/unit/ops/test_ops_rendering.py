@@ -22,7 +22,16 @@ from shared.vocabulary.status import (
     StackStatus,
     TargetStatus,
 )
-from shared.vocabulary.terms import EdgeMode, Verdict
+from shared.vocabulary.terms import EdgeMode, Role, Verdict
+from shared.vocabulary.view import (
+    Freeze,
+    HealthSummary,
+    HealthView,
+    QualityScore,
+    RouteSummary,
+    SourceHealth,
+    TargetHealth,
+)
 
 LONG = "northeurope-central"
 
@@ -109,6 +118,56 @@ def test_one_line_says_it_all() -> None:
     assert "\n" not in line
     assert f"edge-{LONG}=FRESH@12.345678" in line
     assert "nobody" in render.plain_line(status(alive=False))
+
+
+def test_health_says_first_what_an_operator_must_know() -> None:
+    """Traffic, failovers, suspended removals, who is silent since when, who is set aside, warnings, quality."""
+    at = datetime(2030, 1, 1, 12, 0, 7, tzinfo=UTC)
+    silent = SourceHealth(
+        id="cp-west",
+        role=Role.CONTROL_PLANE,
+        vantage="west",
+        fresh=False,
+        last_event_age_s=12.0,
+        silent_since=at,
+        boot=1,
+        seq=9,
+        config_version=1,
+    )
+    warned = TargetHealth(
+        id="a", region="west", provider="p", verdict=Verdict.HEALTHY, warning="live error rate 4.0 %"
+    )
+    score = {"provider": "p", "model": "m", "by": "probes", "judged": 40, "standing": "DEGRADED"}
+    view = HealthView(
+        as_of=at,
+        replica="cp-east",
+        status="healthy",
+        config_version=1,
+        regions=(),
+        targets=(warned,),
+        sources=(silent,),
+        set_aside=("south",),
+        freezes=(Freeze(cause="MOST_SILENT", since=at, detail="2 of 3 vantages silent: a, b"),),
+        quality=(QualityScore.model_validate(score | {"score_permille": 875}),),
+        summary=HealthSummary(
+            failovers_last_hour=3,
+            attempts=2000,
+            success_permille=995,
+            response_ms_mean=81.4,
+            routes=(RouteSummary(route="chat", requests=50, success_permille=980, inflight=2),),
+        ),
+    )
+    text = " ".join(printed(render.health(view)).split())
+    for said in (
+        "99.5 % of 2000 attempts succeed, 81 ms to an answer (mean); failovers in the last hour: 3",
+        "route chat: 98 % of 50 requests succeed",
+        "automatic removals suspended since 12:00:07 for all targets: 2 of 3 vantages silent: a, b",
+        "control-plane cp-west has been silent since 12:00:07",
+        "set aside, for contradicting the majority: south",
+        "warning: a: live error rate 4.0 %",
+        "87.5 %",
+    ):
+        assert said in text
 
 
 def test_the_report_is_one_harmless_file() -> None:
