@@ -6,6 +6,7 @@ every probe's finding. A broken invariant raises `Broken` with the moment, at th
 
 import json
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from shared import keys, topics
@@ -31,14 +32,29 @@ class Ledger:
     last: Version = NO_VERSION
     last_epoch: int = 0
     commits: int = 0
+    targets: set[str] = field(default_factory=set)
+    """All that a head ever used or excluded."""
 
     def store_restarted(self, head: bytes | None) -> None:
         """The store went back in time: versions and epochs go on from the head it now holds."""
         stated = json.loads(head) if head is not None else {"generation": 0, "seq": 0}
         self.last, self.last_epoch = Version(stated["generation"], stated["seq"]), 0
 
-    def committed(self, raw: bytes, leader_epoch: int) -> None:
-        """A head was written while the leader key's `create_revision` was `leader_epoch`."""
+    def ordered(self, raw: bytes, others: list[bytes]) -> None:
+        """An override was written beside these."""
+        order = json.loads(raw)
+        if order["forced"] or order["ended"] is not None or not self.targets:
+            return
+        at = datetime.fromisoformat(order["created_at"])
+        drains = [order, *(other for other in map(json.loads, others) if _holds(other, at))]
+        if all(any(_drains(drain, target) for drain in drains) for target in self.targets):
+            raise Broken(
+                f"{order['id']} drains the last target, unforced, beside {[d['id'] for d in drains[1:]]}"
+            )
+
+    def committed(self, raw: bytes, leader_epoch: int, overrides: list[bytes]) -> None:
+        """A head was written while the leader key's `create_revision` was `leader_epoch`, and with these
+        overrides on record."""
         head = json.loads(raw)
         version = Version(head["generation"], head["seq"])
         if version <= self.last:
@@ -61,6 +77,7 @@ class Ledger:
                         f"{route} {version} says epoch {document['term']['epoch']}, not {leader_epoch}"
                     )
                 self._judge(document, version)
+        self._judge_orders(head, [json.loads(override) for override in overrides])
 
     def blob(self, key: str, value: bytes) -> None:
         """An immutable document was written under its hash."""
@@ -68,12 +85,37 @@ class Ledger:
         if sha256_hex(value) == sha:
             self.blobs[sha] = value
 
+    def _judge_orders(self, head: dict[str, Any], overrides: list[dict[str, Any]]) -> None:
+        """No target that is drained is used, not as a stand-by either; and none is drained by nobody."""
+        for route, (seq, sha) in head["routes"].items():
+            document = json.loads(self.blobs[sha])
+            used = {
+                target["id"]
+                for region in document["regions"].values()
+                for tier in region["tiers"]
+                for target in tier["targets"]
+            }
+            barred = {each["target"] for each in document["excluded"] if each["by"] == "operator"}
+            self.targets |= used | {each["target"] for each in document["excluded"]}
+            if seq != head["seq"]:
+                continue
+            at = datetime.fromisoformat(document["decided_at"])
+            in_force = [override for override in overrides if _holds(override, at)]
+            drained = {target for target in self.targets if any(_drains(each, target) for each in in_force)}
+            if used & drained:
+                raise Broken(f"{route} {head['generation']}.{seq} uses {sorted(used & drained)}, drained")
+            if barred - drained:
+                raise Broken(
+                    f"{route} {head['generation']}.{seq} drains {sorted(barred - drained)}, unordered"
+                )
+
     def _judge(self, document: dict[str, Any], version: Version) -> None:
         for name, region in document["regions"].items():
             shares = sum(tier["share_permille"] for tier in region["tiers"]) + region["shed_permille"]
             if shares != 1000:
                 raise Broken(f"{document['route']} {version}: shares of {name} sum to {shares}")
-            if not any(tier["targets"] for tier in region["tiers"]):
+            barred = {each["target"] for each in document["excluded"] if each["by"] == "operator"}
+            if not any(tier["targets"] for tier in region["tiers"]) and self.targets - barred:
                 raise Broken(f"{document['route']} {version} leaves {name} no target")
         for exclusion in document["excluded"]:
             accusers = self.truth.accusers.get(exclusion["target"], set())
@@ -84,24 +126,46 @@ class Ledger:
                 )
 
 
+def _holds(override: dict[str, Any], at: datetime) -> bool:
+    return override["ended"] is None and at < datetime.fromisoformat(override["expires_at"])
+
+
+def _drains(override: dict[str, Any], target: str) -> bool:
+    """Targets are named after their regions here."""
+    spec = override["spec"]
+    return spec["kind"] == "drain" and (spec["target"] == target or target.endswith(f"-{spec['region']}"))
+
+
 class JudgedStore(MemoryStore):
     """The store, with the ledger beside it."""
 
     ledger: Ledger
+    broken: tuple[str, ...] = ()
+    """What the ledger found. Raised here it would reach the loop that commits, whose supervisor would log
+    it and start the loop again."""
 
     def commit(self, compares: list[Compare], then: list[Put | Delete]) -> TxnResult:  # type: ignore[override]
         leader = self.read(keys.LEADER, exact=True)
         epoch = leader[0].create_revision if leader else 0
+        overrides = [item.value for item in self.read(keys.OVERRIDES)]
         result = super().commit(compares, then)
         if result.succeeded:
-            puts = [operation for operation in then if isinstance(operation, Put)]
-            for put in puts:
-                if put.key.startswith(keys.BLOBS):
-                    self.ledger.blob(put.key, put.value)
-            for put in puts:
-                if put.key == keys.DECISIONS_HEAD:
-                    self.ledger.committed(put.value, epoch)
+            try:
+                self._judge(then, epoch, overrides)
+            except Broken as error:
+                self.broken += (str(error),)
         return result
+
+    def _judge(self, then: list[Put | Delete], epoch: int, overrides: list[bytes]) -> None:
+        puts = [operation for operation in then if isinstance(operation, Put)]
+        for put in puts:
+            if put.key.startswith(keys.BLOBS):
+                self.ledger.blob(put.key, put.value)
+        for put in puts:
+            if put.key == keys.DECISIONS_HEAD:
+                self.ledger.committed(put.value, epoch, overrides)
+            elif put.key.startswith(keys.OVERRIDES):
+                self.ledger.ordered(put.value, overrides)
 
 
 @dataclass(slots=True)

@@ -17,7 +17,7 @@ from shared.adapters.memory import MemoryBus, MemoryClient
 from shared.ports import Batch, Compare, Delete, KeyValue, Put, Snapshot, StoreHealth, TxnResult, Unavailable
 from shared.vocabulary.base import NO_VERSION
 from shared.vocabulary.decision import Ack
-from shared.vocabulary.health import PassiveWindow
+from shared.vocabulary.health import PassiveWindow, RouteLoad
 from shared.vocabulary.terms import EdgeMode, Outcome
 from tests.simulation.virtual_time import NodeClock
 
@@ -204,6 +204,9 @@ class RecordedServing:
         self.on_swap(table)
 
     def passive(self, window_s: float) -> tuple[PassiveWindow, ...]:
+        return ()
+
+    def loads(self, window_s: float) -> tuple[RouteLoad, ...]:
         return ()
 
 

@@ -3,10 +3,18 @@
 import asyncio
 import random
 from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
 
+from control_plane.loops.blobs import Missing
+from control_plane.ports import Busy, NoSuchOrder, OrderRefused, OverrideDesk
 from shared import keys
+from shared.ports import PortError
+from shared.vocabulary.override import OverrideRequest
 from tests.simulation.world import PROVIDERS, REGIONS, TARGETS, World, client_links
 
+Answer = TypeVar("Answer")
+ASK_S = 15.0
+"""So long an operator waits for an answer."""
 Fault = Callable[[World, random.Random, float], Awaitable[None]]
 """`(world, rng, lasts_s)`: returns when the fault is over."""
 
@@ -167,6 +175,46 @@ async def disk_full(world: World, rng: random.Random, lasts_s: float) -> None:
     disk.broken = False
 
 
+async def operator_drains(world: World, rng: random.Random, lasts_s: float) -> None:
+    """A region or a target is drained through any replica, for a while or for good, and often undrained
+    through another before its time."""
+    whom = {"region": rng.choice(REGIONS)} if rng.random() < 0.6 else {"target": rng.choice(TARGETS)}
+    ends = {"for_s": 3600.0 if rng.random() < 0.3 else rng.uniform(2.0, 40.0), "forced": rng.random() < 0.2}
+    await _ordered(world, rng, lasts_s, {"kind": "drain", **whom, **ends})
+
+
+async def operator_freezes(world: World, rng: random.Random, lasts_s: float) -> None:
+    """Nobody may leave by itself for a while."""
+    await _ordered(world, rng, lasts_s, {"kind": "freeze", "for_s": rng.uniform(2.0, 40.0)})
+
+
+async def _ordered(world: World, rng: random.Random, lasts_s: float, what: dict[str, Any]) -> None:
+    """Given at once, and lifted after `lasts_s` in two of three cases."""
+    request = OverrideRequest.model_validate({**what, "reason": "simulated", "author": "ann"})
+    given = await _asked(world, rng, lambda desk: desk.give(request))
+    await asyncio.sleep(lasts_s)
+    if given is not None and rng.random() < 0.67:
+        name = given.override.id
+        await _asked(world, rng, lambda desk: desk.lift(name, author="bob", reason="simulated"))
+
+
+async def _asked(
+    world: World, rng: random.Random, question: Callable[[OverrideDesk], Awaitable[Answer]]
+) -> Answer | None:
+    """The answer of any replica that runs; None when it has none in time, which leaves open what was done."""
+    name = rng.choice([*world.replicas] or [""])
+    if not name:
+        return None
+    try:
+        async with asyncio.timeout(ASK_S):
+            answer = await question(world.replicas[name].overrides)
+    except (OrderRefused, NoSuchOrder, Busy, Missing, PortError, TimeoutError) as error:
+        world.say(f"{name} says {error!r}")
+        return None
+    world.say(f"{name} says {answer}")
+    return answer
+
+
 MENU: tuple[Fault, ...] = (
     targets_down,
     targets_down,
@@ -188,4 +236,7 @@ MENU: tuple[Fault, ...] = (
     prober_blind,
     clock_steps,
     disk_full,
+    operator_drains,
+    operator_drains,
+    operator_freezes,
 )

@@ -4,6 +4,7 @@ import asyncio
 import random
 from collections import deque
 from collections.abc import Callable, Mapping
+from datetime import timedelta
 from typing import Any
 
 from control_plane.replica import Replica
@@ -11,12 +12,14 @@ from edge_router import app as edge_app
 from edge_router.app import Outside
 from edge_router.core.table import RouteTable
 from prober import app as prober_app
+from shared import keys
 from shared.adapters.memory import MemoryBroker, MemoryBus, MemoryClient
 from shared.supervise import Supervisor
 from shared.telemetry import NoTelemetry
 from shared.vocabulary.base import NO_VERSION
 from shared.vocabulary.config import Fleet
 from shared.vocabulary.node import Node
+from shared.vocabulary.override import Override
 from shared.vocabulary.terms import EdgeMode
 from tests.simulation.checkers import Broken, EdgeHistory, JudgedStore, Ledger, check_published
 from tests.simulation.faulty import (
@@ -29,7 +32,7 @@ from tests.simulation.faulty import (
     Truth,
     WorldProbe,
 )
-from tests.simulation.virtual_time import NodeClock, VirtualTimeLoop
+from tests.simulation.virtual_time import START, NodeClock, VirtualTimeLoop
 
 REGIONS = ("us-east", "eu-west", "ap-south")
 PROVIDERS = ("alpha", "beta")
@@ -244,8 +247,8 @@ class World:
 
     def check_now(self) -> None:
         """What must hold at any moment. Raises Broken."""
-        if self.broken:
-            raise Broken(self.broken[0])
+        if self.broken or self.store.broken:
+            raise Broken([*self.broken, *self.store.broken][0])
         leading = [
             name
             for name, replica in self.replicas.items()
@@ -253,6 +256,20 @@ class World:
         ]
         if len(leading) > 1 and self.loop.time() - self.restored_at > TIMINGS["lease_ttl_s"]:
             raise Broken(f"{leading} lead at once, each by its own deadline")
+
+    def drained(self) -> set[str]:
+        """The targets that operators have out at this moment, by what the store holds and by true time."""
+        now = START + timedelta(seconds=self.loop.time())
+        found: set[str] = set()
+        for item in self.store.read(keys.OVERRIDES):
+            override = Override.model_validate_json(item.value)
+            if override.spec.kind == "drain" and override.holds(now):
+                found |= {
+                    target
+                    for target in TARGETS
+                    if target == override.spec.target or target.endswith(f"-{override.spec.region}")
+                }
+        return found
 
     def unsettled(self) -> str | None:
         """After everything was mended: what is not yet as it must be in the end; None when all is."""
@@ -267,18 +284,18 @@ class World:
                 return f"{name} is {serving.mode.value}"
         if len(self.servings) < len(REGIONS):
             return "an edge does not serve"
+        drained = self.drained()
         for name, serving in self.servings.items():
-            first = serving.table.routes["chat"].tiers[0]
-            used = {
-                candidate.target.id
-                for tier in serving.table.routes["chat"].tiers
-                for candidate in tier.weighted
-            }
+            tiers = serving.table.routes["chat"].tiers
+            used = {candidate.target.id for tier in tiers for candidate in tier.weighted}
+            if used & drained:
+                return f"{name} uses {sorted(used & drained)}, which are drained"
             if used & self.truth.down:
                 return f"{name} uses {sorted(used & self.truth.down)}, which are down"
             own = f"alpha-{name.removeprefix('edge-')}"
-            if own not in self.truth.down and [c.target.id for c in first.weighted] != [own]:
-                return f"{name} uses {[c.target.id for c in first.weighted]}, not its own {own}"
+            first = [candidate.target.id for candidate in tiers[0].weighted] if tiers else []
+            if own not in self.truth.down | drained and first != [own]:
+                return f"{name} uses {first}, not its own {own}"
         return None
 
 
