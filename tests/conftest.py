@@ -7,10 +7,19 @@ socket fails as a whole. `--seeds N` sets how many simulated runs `tests/simulat
 import asyncio
 import functools
 import inspect
+import os
+from collections.abc import Iterator
 from typing import Any
 
 import psutil
 import pytest
+import structlog
+from hypothesis import settings
+
+# One run is like another, on every machine; `HYPOTHESIS_PROFILE=explore` (as in `make test-all`) looks further.
+settings.register_profile("same", derandomize=True)
+settings.register_profile("explore", max_examples=500)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
 
 GRACE_TURNS = 50
 """Turns of the loop that tasks get to end by themselves once a test has returned."""
@@ -59,3 +68,10 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
         if reporter is not None:
             reporter.write_line("left behind:\n  " + "\n  ".join(leftovers), red=True)
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+@pytest.fixture(autouse=True)
+def _logs_as_they_were() -> Iterator[None]:
+    """A command under test may quiet the logs of its process, which is ours."""
+    yield
+    structlog.reset_defaults()

@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -109,6 +110,13 @@ class LocalStack:
         answer: dict[str, Any] = json.loads(self.leeward("status", "-o", "json").stdout)
         return answer
 
+    def send(self, process: str, number: signal.Signals) -> float:
+        """Signal one process without a command's start in between; returns when, on the monotonic clock."""
+        pid = self.processes()[process]["pid"]
+        at = time.monotonic()
+        os.kill(pid, number)
+        return at
+
     def processes(self) -> dict[str, dict[str, Any]]:
         """What `stack.json` records, by process id."""
         file = json.loads((self.state_dir / "stack.json").read_text())
@@ -174,6 +182,16 @@ class LocalStack:
             for target in tier["targets"]
         }
 
+    def metric(self, region: str, name: str, **labels: str) -> float | None:
+        """The sum of a control plane's metric over these labels, short name; None when it does not answer."""
+        try:
+            text = self.http.get(f"{self.plane_url(region)}/metrics").text
+        except httpx2.HTTPError:
+            return None
+        wanted = [f'{label}="{value}"' for label, value in labels.items()]
+        lines = [line for line in text.splitlines() if line.startswith(f"leeward_control_plane_{name}")]
+        return sum(float(line.rpartition(" ")[2]) for line in lines if all(each in line for each in wanted))
+
     def etcd_leader(self) -> str | None:
         """The region of etcd's own leader, by the members' metrics."""
         for index, region in enumerate(self.regions):
@@ -231,6 +249,16 @@ class LocalStack:
     def well(self) -> bool:
         """Whether nothing ails it."""
         return not self.ailments()
+
+    def all_run(self) -> bool:
+        """Whether every process runs, and none is stopped: a dead etcd member ails nobody."""
+        for record in self.processes().values():
+            try:
+                if psutil.Process(record["pid"]).status() in (psutil.STATUS_STOPPED, psutil.STATUS_ZOMBIE):
+                    return False
+            except psutil.NoSuchProcess:
+                return False
+        return True
 
     def note_baseline(self) -> None:
         """Remember how traffic is planned while all is well."""

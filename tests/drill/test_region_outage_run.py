@@ -3,10 +3,12 @@
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 
-from local_stack import LEEWARD, LocalStack, wait_for
+from fault_rows import Rows
+from local_stack import LEEWARD, LocalStack, seconds_since, wait_for
 
 from shared.vocabulary.status import DrillReport
 
@@ -39,7 +41,7 @@ def test_region_outage_passes(stack: LocalStack, figure: Callable[[str], None]) 
     assert "https://" not in page
 
 
-def test_a_terminated_drill_mends_what_it_broke(stack: LocalStack) -> None:
+def test_a_terminated_drill_mends_what_it_broke(stack: LocalStack, row: Rows) -> None:
     """SIGTERM in the middle ends the drill as ABORTED, exit code 1, with the region started again."""
     region = stack.least_struck(among=set(stack.regions))
     stack.strike(region)
@@ -49,6 +51,7 @@ def test_a_terminated_drill_mends_what_it_broke(stack: LocalStack) -> None:
     )
     try:
         wait_for("the region to die", lambda: stack.edge(region) is None, timeout_s=30)
+        ended_at = time.monotonic()
         os.kill(driver.pid, signal.SIGTERM)
         output, _ = driver.communicate(timeout=30)
     finally:
@@ -58,3 +61,11 @@ def test_a_terminated_drill_mends_what_it_broke(stack: LocalStack) -> None:
     assert driver.returncode == 1
     assert DrillReport.model_validate_json(output).outcome == "ABORTED"
     wait_for("the region's edge to answer again", lambda: stack.edge(region), timeout_s=20)
+    undone_s = seconds_since(ended_at)
+    row(
+        31,
+        "drill driver told to end (TERM): fault undone after",
+        f"{undone_s:.1f} s",
+        limit="20 s",
+        undone_s=undone_s,
+    )

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 import pytest
+from fault_rows import Rows
 from local_stack import LocalStack, seconds_since, utc, wait_for
 from traffic import Traffic, VersionLog
 
@@ -24,7 +25,7 @@ def kept_away(stack: LocalStack, targets: set[str]) -> bool:
     return bool(used) and not used & targets
 
 
-def test_all_targets_of_a_region_killed(stack: LocalStack, figure: Figure) -> None:
+def test_all_targets_of_a_region_killed(stack: LocalStack, figure: Figure, row: Rows) -> None:
     """(a) Its edge serves from other regions and no request fails, before or after the decision."""
     region = stack.least_struck(among=set(stack.regions))
     stack.strike(region)
@@ -46,6 +47,17 @@ def test_all_targets_of_a_region_killed(stack: LocalStack, figure: Figure) -> No
         f"(a) targets of {region} killed: detected {detected_s:.2f} s, decided {decided_s:.2f} s, "
         f"applied {applied_at - killed_at:.2f} s; {traffic.summary()}"
     )
+    row(
+        15,
+        "all targets of a region killed: detected, decided, applied after",
+        f"{detected_s:.2f} s, {decided_s:.2f} s, {applied_at - killed_at:.2f} s, "
+        f"failed {len(traffic.failed())} of {len(traffic.answers)}",
+        limit="0 failed",
+        detected_s=detected_s,
+        decided_s=decided_s,
+        applied_s=applied_at - killed_at,
+        failed=len(traffic.failed()),
+    )
     assert not traffic.failed()
     own = [answer for answer in traffic.since(killed_at) if answer.edge == region]
     assert own
@@ -57,7 +69,7 @@ def test_all_targets_of_a_region_killed(stack: LocalStack, figure: Figure) -> No
 
 
 @pytest.mark.parametrize("whose", ["the leader's", "another"])
-def test_a_whole_region_killed(stack: LocalStack, figure: Figure, whose: str) -> None:
+def test_a_whole_region_killed(stack: LocalStack, figure: Figure, row: Rows, whose: str) -> None:
     """(b) The other regions' edges fail no request. When it was the leader's region, a new leader
     decides within TTL + 2 s, or TTL + 5 s when etcd's own leader died with it."""
     leader = stack.leader()
@@ -89,13 +101,23 @@ def test_a_whole_region_killed(stack: LocalStack, figure: Figure, whose: str) ->
         f"(b) {whose} region ({region}) killed, etcd's own leader {'died' if etcd_died else 'lived'}: "
         f"{holder} decided after {decided_s:.2f} s, applied after {applied_s:.2f} s; {traffic.summary()}"
     )
+    lease_s = LEASE_TTL_S + (5.0 if etcd_died else 2.0)
+    row(
+        15,
+        f"everything in a region killed ({whose}): decided, applied after",
+        f"{decided_s:.2f} s, {applied_s:.2f} s, failed {len(traffic.failed())} of {len(traffic.answers)}",
+        limit=f"0 failed{f', {lease_s:.0f} s to decide' if whose != 'another' else ''}",
+        decided_s=decided_s,
+        applied_s=applied_s,
+        failed=len(traffic.failed()),
+    )
     assert not traffic.failed()
     assert not versions.falls()
     if whose == "the leader's":
-        assert decided_s <= LEASE_TTL_S + (5.0 if etcd_died else 2.0)
+        assert decided_s <= lease_s
 
 
-def test_the_leader_paused_past_its_lease(stack: LocalStack, figure: Figure) -> None:
+def test_the_leader_paused_past_its_lease(stack: LocalStack, figure: Figure, row: Rows) -> None:
     """(c) The leader, stopped past its lease and continued, writes nothing, and the version at every
     edge only rises, although something to decide happened while it was away."""
     leader = stack.leader()
@@ -129,6 +151,13 @@ def test_the_leader_paused_past_its_lease(stack: LocalStack, figure: Figure) -> 
         f"(c) leader {leader['id']} stopped for {(took_s):.1f} s until {successor['id']} led; "
         f"{len(ours)} decisions since, {len(late)} by the old one; {traffic.summary()}"
     )
+    row(
+        3,
+        f"leader stopped for {took_s:.1f} s, past its lease: commits of the old term after it",
+        f"{len(late)} of {len(ours)}",
+        limit="0",
+        stale=len(late),
+    )
     assert ours
     assert not late
     order = sorted(entries, key=lambda entry: (entry["generation"], entry["seq"]))
@@ -156,7 +185,7 @@ def _darken(stack: LocalStack) -> None:
     stack.do("kill", *stack.regions, "--only", "etcd,bus,control-plane")
 
 
-def test_everything_behind_the_edges_dead(stack: LocalStack, figure: Figure) -> None:
+def test_everything_behind_the_edges_dead(stack: LocalStack, figure: Figure, row: Rows) -> None:
     """(d) With all control planes, etcd members and buses dead every edge serves, and one that is
     restarted in that state serves its last decision within 3 s."""
     region = stack.regions[1]
@@ -176,6 +205,15 @@ def test_everything_behind_the_edges_dead(stack: LocalStack, figure: Figure) -> 
     figure(
         f"(d) everything behind the edges dead: {traffic.summary()}; edge restarted in that state served "
         f"{answer['decision']} ({answer['mode']}) after {restart_s:.2f} s; others: {rest.summary()}"
+    )
+    row(
+        6,
+        "all control planes, etcd and buses dead: failed requests",
+        f"{len(traffic.failed()) + len(rest.failed())} of {len(traffic.answers) + len(rest.answers)}, "
+        f"an edge restarted meanwhile serves after {restart_s:.2f} s",
+        limit="0, 3 s",
+        failed=len(traffic.failed()) + len(rest.failed()),
+        restart_s=restart_s,
     )
     assert not traffic.failed()
     assert not rest.failed()
@@ -232,7 +270,7 @@ def test_everything_back(dark_stack: LocalStack, figure: Figure) -> None:
     wait_for("the stack is well", stack.well, timeout_s=60, poll_s=0.2)
 
 
-def test_one_prober_killed(stack: LocalStack, figure: Figure) -> None:
+def test_one_prober_killed(stack: LocalStack, figure: Figure, row: Rows) -> None:
     """(f) Silence is not DOWN: with one prober dead nothing is drained and nothing is decided."""
     region = stack.regions[2]
     before = {route: document["regions"] for route, document in stack.documents().items()}
@@ -252,6 +290,14 @@ def test_one_prober_killed(stack: LocalStack, figure: Figure) -> None:
             time.sleep(0.2)
     after = {route: document["regions"] for route, document in stack.documents().items()}
     figure(f"(f) prober of {region} killed: silence noticed after {noticed_s:.1f} s; {traffic.summary()}")
+    row(
+        14,
+        "all probers of a healthy region (one) killed: decisions because of it",
+        f"{int(after != before)}, silence noticed after {noticed_s:.1f} s",
+        limit="0",
+        decisions=int(after != before),
+        noticed_s=noticed_s,
+    )
     assert after == before
     assert verdicts
     assert all(set(each.values()) == {"HEALTHY"} for each in verdicts)
