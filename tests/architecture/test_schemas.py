@@ -8,10 +8,13 @@ import pytest
 
 from ops import schemas
 from ops.local.fleet import local_fleet
+from shared.vocabulary.audit import AuditEntry
 from shared.vocabulary.config import Fleet
 from shared.vocabulary.decision import Ack, Beat, Decision, Head
 from shared.vocabulary.health import HealthEvent
 from shared.vocabulary.node import NodeFile
+from shared.vocabulary.override import Override
+from shared.vocabulary.rollout import Rollout
 from shared.vocabulary.status import DrillReport, StackStatus
 
 ROOT = Path(__file__).parents[2]
@@ -188,7 +191,48 @@ DRILL_REPORT = {
     "report_html": None,
     "failures": [],
 }
+OVERRIDE = {
+    "schema_version": 1,
+    "id": "drain-17",
+    "n": 17,
+    "spec": {"kind": "drain", "region": "eu-west"},
+    "reason": "new racks",
+    "author": "ann",
+    "created_at": NOW,
+    "expires_at": "2026-11-01T12:30:00Z",
+    "forced": False,
+    "ended": {"at": "2026-11-01T12:10:00Z", "by": "bob", "reason": "racks are in"},
+}
+ROLLOUT = {
+    "schema_version": 1,
+    "id": "rollout-18",
+    "spec": {
+        "route": "chat",
+        "targets": ["beta-us-east"],
+        "steps": [{"permille": 100, "bake_s": 300.0}, {"permille": 1000, "bake_s": 300.0}],
+    },
+    "state": "RUNNING",
+    "step": 0,
+    "step_since": NOW,
+    "created_at": NOW,
+    "author": "ann",
+    "reason": "a newer model",
+}
+AUDIT_ENTRY = {
+    "schema_version": 1,
+    "n": 17,
+    "at": NOW,
+    "author": "ann",
+    "action": "override.create",
+    "subject": "drain-17",
+    "reason": "new racks",
+    "values": {"kind": "drain", "region": "eu-west", "expires_at": "2026-11-01T12:30:00Z"},
+    "replica": "control-plane-us-east",
+}
 EXAMPLES = {
+    "override": (Override, OVERRIDE),
+    "rollout": (Rollout, ROLLOUT),
+    "audit-entry": (AuditEntry, AUDIT_ENTRY),
     "config": (NodeFile, CONFIG),
     "decision": (Decision, DECISION),
     "beat": (Beat, BEAT),
