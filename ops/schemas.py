@@ -18,9 +18,11 @@ from typing import Any, get_args
 from pydantic import BaseModel
 from pydantic.json_schema import JsonSchemaMode
 
+from shared.vocabulary.alerts import Notice
 from shared.vocabulary.audit import AuditEntry
 from shared.vocabulary.base import SCHEMA_VERSION
 from shared.vocabulary.decision import Ack, Beat, Decision
+from shared.vocabulary.drill import Drill, DrillSchedule, DrillSpec
 from shared.vocabulary.health import HealthEvent
 from shared.vocabulary.node import NodeFile
 from shared.vocabulary.override import Override
@@ -41,6 +43,10 @@ DOCUMENTS: Mapping[str, tuple[type[BaseModel], JsonSchemaMode, str]] = {
     "override": (Override, READ, "Override, the value of overrides/<id>"),
     "rollout": (Rollout, READ, "Rollout, the value of rollouts/<id>"),
     "audit-entry": (AuditEntry, READ, "AuditEntry, the value of audit/<n>"),
+    "drill-spec": (DrillSpec, READ, "a drill's YAML file"),
+    "drill": (Drill, READ, "Drill, the value of drills/<id>"),
+    "drill-schedule": (DrillSchedule, READ, "DrillSchedule, the value of drills/schedules/<id>"),
+    "notice": (Notice, PRINTED, "Notice, what a webhook is sent"),
     "drill-report": (DrillReport, PRINTED, "leeward drill run -o json"),
 }
 """File name -> model, mode and title."""

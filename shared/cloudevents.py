@@ -4,7 +4,9 @@ The body stays the bare message; what any CloudEvents reader needs stands beside
 Protocol Binding 1.0.2, section 3.2).
 """
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
+from typing import Final
 
 
 def headers(
@@ -26,3 +28,15 @@ def headers(
     if traceparent is not None:
         told["traceparent"] = traceparent.encode()
     return told
+
+
+def context_of(told: Iterable[tuple[str, bytes]]) -> str | None:
+    """The traceparent among a message's headers; None where there is none that could be one."""
+    for name, value in told:
+        if name == "traceparent" and len(value) == _TRACEPARENT_BYTES:
+            return value.decode("ascii", "replace")
+    return None
+
+
+_TRACEPARENT_BYTES: Final = 55
+"""W3C Trace Context, section 3.2, version 00."""

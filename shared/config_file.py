@@ -25,6 +25,7 @@ from shared.vocabulary.config import (
     Target,
     problems,
 )
+from shared.vocabulary.drill_policy import DrillPolicy
 from shared.vocabulary.node import NodeFile
 from shared.yaml_tree import Fault, Lines, NoLines, Tree, Unreadable, Where, read
 
@@ -74,6 +75,11 @@ def load_fleet(path: Path) -> Fleet:
     return fleet
 
 
+def load_model(path: Path, kind: type[Model]) -> Model:
+    """A file that is one `kind` from the top. Raises ConfigError."""
+    return _validated(kind, _read(path), path, fleet_at=None)
+
+
 def fleet_faults(raw: Any) -> tuple[Fleet | None, tuple[str, ...]]:
     """A fleet that came as JSON, and what is wrong with it, in the words that a file's faults have:
     `targets[3].url: must be …`. Without a fault there is a fleet."""
@@ -105,7 +111,7 @@ def _read(path: Path) -> Tree:
         raise ConfigError(_lines(path, [unreadable.fault])) from None
 
 
-def _validated(kind: type[Model], tree: Tree, path: Path, *, fleet_at: Where) -> Model:
+def _validated(kind: type[Model], tree: Tree, path: Path, *, fleet_at: Where | None) -> Model:
     found = list(tree.faults)
     model: Model | None = None
     if tree.value is None and not found:
@@ -117,9 +123,9 @@ def _validated(kind: type[Model], tree: Tree, path: Path, *, fleet_at: Where) ->
             told = {fault.where for fault in found}
             found += (fault for fault in explain(error, tree, kind) if fault.where not in told)
     raw = tree.value
-    for step in fleet_at:
+    for step in fleet_at or ():
         raw = raw.get(step) if isinstance(raw, dict) else None
-    if isinstance(raw, dict):
+    if fleet_at is not None and isinstance(raw, dict):
         found += _beside(found, _cross_references(raw, tree, fleet_at))
     if found or model is None:
         raise ConfigError(_lines(path, found))
@@ -172,6 +178,7 @@ def _as_far_as_it_goes(raw: dict[str, Any]) -> Fleet:
         monitors=_items(raw, "monitors", Monitor, lambda _, __: {"kind": "http", "targets": ()}),
         routes=_items(raw, "routes", Route, _route_stand_in),
         policy=policy,
+        drills=_repaired(raw.get("drills", {}), DrillPolicy) or DrillPolicy(),
         client_keys=_items(raw, "client_keys", ClientKey, lambda _, __: {}),
     )
 

@@ -11,6 +11,12 @@ DECISIONS_LOG = "decisions/log/"
 BLOBS = "blobs/"
 OVERRIDES = "overrides/"
 ROLLOUTS = "rollouts/"
+DRILLS = "drills/"
+DRILL_ACTIVE = "drills/active"
+"""The id of the drill under way, bound to its runner's lease: at most one."""
+DRILL_SCHEDULES = "drills/schedules/"
+ALARMS = "alarms"
+"""What is amiss and who has not been told of it: handed on from leader to leader."""
 AUDIT = "audit/"
 AUDIT_HEAD = "audited"
 """The number of the last audit entry. Every write of an operator compares and raises it, so that they
@@ -41,6 +47,16 @@ def override(name: str) -> str:
 def rollout(name: str) -> str:
     """`rollouts/<id>`."""
     return f"{ROLLOUTS}{name}"
+
+
+def drill(name: str) -> str:
+    """`drills/<id>`."""
+    return f"{DRILLS}{name}"
+
+
+def drill_schedule(name: str) -> str:
+    """`drills/schedules/<id>`."""
+    return f"{DRILL_SCHEDULES}{name}"
 
 
 def audit(n: int) -> str:

@@ -7,11 +7,12 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def ended_by_signal() -> Iterator[asyncio.Event]:
-    """An event that SIGTERM and SIGINT set, instead of what they do by themselves. In the main thread only."""
+def ended_by_signal(*also: signal.Signals) -> Iterator[asyncio.Event]:
+    """An event that SIGTERM and SIGINT set, and `also`, instead of what they do by themselves. In the main
+    thread only."""
     ended = asyncio.Event()
     loop = asyncio.get_running_loop()
-    numbers = (signal.SIGTERM, signal.SIGINT)
+    numbers = (signal.SIGTERM, signal.SIGINT, *also)
     for number in numbers:
         loop.add_signal_handler(number, ended.set)
     try:

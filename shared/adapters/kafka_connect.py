@@ -19,6 +19,7 @@ from shared.log import get_logger
 from shared.ports import PortError, Refused, Unavailable
 from shared.secrets import SecretError, resolve
 from shared.supervise import Supervisor
+from shared.tls import client_context
 from shared.topics import TopicSpec
 from shared.vocabulary.node import BusAddress, Tls
 
@@ -300,9 +301,6 @@ async def _outcome(action: Callable[[], Awaitable[None]]) -> Exception | None:
 
 def _tls_context(tls: Tls) -> ssl.SSLContext:
     try:
-        context = ssl.create_default_context(cafile=tls.ca_file)
-        if tls.cert_file:
-            context.load_cert_chain(tls.cert_file, tls.key_file)
-    except OSError as error:  # ssl.SSLError is one
+        return client_context(tls)
+    except OSError as error:
         raise Refused(f"TLS files of the bus cannot be used: {error}") from error
-    return context

@@ -18,6 +18,8 @@ class AuditEntry(Message):
     at: AwareDatetime
     author: Author
     """As given by the caller; a replica's id where the leader acted by itself."""
+    by: Annotated[str, Field(max_length=128)] = ""
+    """The id of the API token under which it was asked for; empty where none was used."""
     action: Annotated[str, Field(pattern=r"^[a-z]+\.[a-z]+$", max_length=64)]
     """`override.create`, `config.apply`, `rollout.start` …"""
     subject: Annotated[str, Field(max_length=256)]

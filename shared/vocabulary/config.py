@@ -10,9 +10,11 @@ from functools import cached_property
 from typing import Annotated, Literal, Self, TypeVar
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, StringConstraints
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
+from shared.vocabulary.alerts import AlertPolicy
 from shared.vocabulary.base import ConfigModel, Id, Permille, PositiveSeconds, Sha256
+from shared.vocabulary.drill_policy import DrillPolicy, drill_problems
 from shared.vocabulary.monitor import Monitor as Monitor
 from shared.vocabulary.monitor import Path as Path
 from shared.vocabulary.monitor import Text as Text
@@ -50,6 +52,9 @@ class Region(ConfigModel):
     distance_ms: Mapping[Id, Annotated[float, Field(ge=0, le=60_000)]] = Field(default_factory=dict)
     """Round trip to other regions. Where neither side says, order in the list decides, after all
     that are known."""
+    latitude: Annotated[float, Field(ge=-90, le=90)] | None = None
+    longitude: Annotated[float, Field(ge=-180, le=180)] | None = None
+    """Where the dashboard's map shows it, degrees; it knows the clouds' own region names by itself."""
 
 
 class Cost(ConfigModel):
@@ -118,6 +123,20 @@ class RouteTier(ConfigModel):
         return tuple(target for target in self.targets if target not in self.candidates)
 
 
+class Score(ConfigModel):
+    """Coefficients of the strategy `score`; only their proportions count."""
+
+    latency: Annotated[float, Field(ge=0, le=1000)] = 0.5
+    success: Annotated[float, Field(ge=0, le=1000)] = 0.3
+    load: Annotated[float, Field(ge=0, le=1000)] = 0.2
+
+    @model_validator(mode="after")
+    def _counts(self) -> Self:
+        if not (self.latency or self.success or self.load):
+            raise ValueError("all coefficients are 0: nothing would count")
+        return self
+
+
 class Route(ConfigModel):
     """What a client asks for."""
 
@@ -126,6 +145,7 @@ class Route(ConfigModel):
     tiers: Annotated[tuple[RouteTier, ...], Field(min_length=1, max_length=16)]
     timeouts: RouteTimeouts = RouteTimeouts()
     strategy: Strategy = Strategy.WEIGHTED
+    score: Score = Score()
     residency: tuple[Id, ...] | None = None
     """Regions in which its targets may stand; everywhere when absent."""
     stream_recovery: Literal["terminate"] = "terminate"
@@ -220,6 +240,8 @@ class Fleet(ConfigModel):
     monitors: Annotated[tuple[Monitor, ...], Field(max_length=1000)] = ()
     routes: Annotated[tuple[Route, ...], Field(min_length=1, max_length=MAX_ROUTES)]
     policy: Policy = Policy()
+    drills: DrillPolicy = DrillPolicy()
+    alerts: AlertPolicy = AlertPolicy()
     client_keys: Annotated[tuple[ClientKey, ...], Field(max_length=100_000)] = ()
 
     @cached_property
@@ -302,6 +324,7 @@ def _problems(fleet: Fleet) -> Iterator[Problem]:
             yield ("targets", i, "region"), f"no region {target.region!r}"
     yield from _monitor_problems(fleet, regions, targets)
     yield from _route_problems(fleet, regions, targets)
+    yield from _duplicates("alerts.webhooks", fleet.alerts.webhooks, lambda webhook: webhook.id)
     policy = fleet.policy
     if policy.hold_down_cap_s < policy.hold_down_s:
         yield ("policy", "hold_down_cap_s"), "must be at least hold_down_s"
@@ -309,6 +332,8 @@ def _problems(fleet: Fleet) -> Iterator[Problem]:
         yield ("policy", "ramp_permille"), "must rise strictly and end at 1000"
     if policy.health.quality_drain_permille > policy.health.quality_degraded_permille:
         yield ("policy", "health", "quality_drain_permille"), "must not be above quality_degraded_permille"
+    for at, what in drill_problems(fleet.drills, regions):
+        yield ("drills", *at), what
 
 
 def _monitor_problems(fleet: Fleet, regions: set[str], targets: set[str]) -> Iterator[Problem]:

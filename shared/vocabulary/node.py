@@ -5,15 +5,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, StringConstraints, model_validator
 
-from shared.vocabulary.base import ConfigModel, Id, PositiveSeconds
+from shared.vocabulary.base import ConfigModel, Id, PositiveSeconds, Sha256
+from shared.vocabulary.base import SecretRef as SecretRef
 from shared.vocabulary.config import BaseUrl, Fleet
-from shared.vocabulary.terms import Role
+from shared.vocabulary.terms import ApiRole, Role
 
 HostPort = Annotated[str, StringConstraints(pattern=r"^(\[[0-9a-fA-F:]+\]|[^:\s/]+):[0-9]{1,5}$")]
 """`host:port`; an IPv6 host in brackets."""
-
-SecretRef = Annotated[str, StringConstraints(pattern=r"^(env:[A-Za-z_][A-Za-z0-9_]*|file:.+)$")]
-"""Where a secret is: `env:NAME` or `file:PATH`. Resolved where it is used, never logged."""
 
 
 class Tls(ConfigModel):
@@ -90,6 +88,49 @@ class Credential(ConfigModel):
     """`authorization` sends `Bearer SECRET`; the others the bare secret."""
 
 
+ANONYMOUS = "anonymous"
+"""The name of whoever may ask without a token."""
+
+
+class ApiToken(ConfigModel):
+    """A token that people, scripts or edges present; only its hash is kept."""
+
+    id: Id
+    """Whose it is; goes on record with what it changes."""
+    role: ApiRole
+    sha256: Sha256
+
+
+class ServerTls(ConfigModel):
+    """Server side of TLS."""
+
+    cert_file: str
+    """PEM, with the chain."""
+    key_file: str
+
+
+class Api(ConfigModel):
+    """Control plane: who may ask its API what."""
+
+    tokens: Annotated[tuple[ApiToken, ...], Field(max_length=1_000)] = ()
+    """None: whoever reaches `listen` may do everything, so it must be on loopback."""
+    anonymous_loopback: bool = False
+    """With tokens: whether this machine itself may do everything without one."""
+    metrics_open: bool = False
+    """With tokens: whether `/metrics` needs none."""
+    tls: ServerTls | None = None
+
+    @model_validator(mode="after")
+    def _distinct(self) -> "Api":
+        ids = [token.id for token in self.tokens]
+        if ANONYMOUS in ids:
+            raise ValueError(f"a token cannot be called {ANONYMOUS!r}: those without one are")
+        for what, values in (("id", ids), ("sha256", [token.sha256 for token in self.tokens])):
+            if len(set(values)) < len(values):
+                raise ValueError(f"two tokens have the same {what}")
+        return self
+
+
 class Timings(ConfigModel):
     """The paces of one process; the defaults are the product's promises, change them for tests."""
 
@@ -143,7 +184,15 @@ class Node(ConfigModel):
     """Control plane only."""
     control_planes: tuple[BaseUrl, ...] = ()
     """Edge: where to follow the HTTP stream, own region's first."""
+    control_plane_token: SecretRef | None = None
+    """Edge: presented to each of `control_planes`, and to nobody else."""
+    control_plane_tls: Tls | None = None
+    """Edge: for those of `control_planes` that are https; the system's roots when absent."""
+    api: Api = Api()
     credentials: Mapping[Id, Credential] = Field(default_factory=dict)
+    fault_filter: bool = False
+    """Edge: whether drills may have it break attempts at targets, by `/faults` of its admin listener.
+    Whoever reaches that listener can then fail this edge's traffic, for minutes."""
     timings: Timings = Timings()
 
     @model_validator(mode="after")
@@ -156,6 +205,8 @@ class Node(ConfigModel):
                 raise ValueError("a control plane needs etcd")
             if not self.buses:
                 raise ValueError("a control plane needs the buses of all regions")
+            if self.api.tls is not None and (self.advertise_url or "https:").startswith("http:"):
+                raise ValueError("advertise_url is http, and api.tls makes the listener https")
         elif self.region not in self.buses and not (self.role is Role.EDGE and self.control_planes):
             raise ValueError(
                 f"buses has no entry for this node's region {self.region!r}"
@@ -165,6 +216,10 @@ class Node(ConfigModel):
                     else ""
                 )
             )
+        if self.role is not Role.CONTROL_PLANE and self.api != Api():
+            raise ValueError("api is for control planes")
+        if self.fault_filter and (self.role is not Role.EDGE or self.admin_listen is None):
+            raise ValueError("fault_filter is for an edge with admin_listen, where it is steered")
         if self.role in (Role.EDGE, Role.CONTROL_PLANE) and self.listen is None:
             raise ValueError(f"role {self.role.value} needs listen")
         return self

@@ -7,12 +7,14 @@ from pydantic import AwareDatetime, Field, model_validator
 from shared.vocabulary.base import Id, Message, Permille
 from shared.vocabulary.override import Author, Words
 
+MAX_BAKE_S = 7 * 86_400.0
+
 
 class RolloutStep(Message):
     """So much of the tier's traffic, for at least so long."""
 
     permille: Annotated[int, Field(ge=1, le=1000)]
-    bake_s: Annotated[float, Field(ge=0, le=604_800)] = 300.0
+    bake_s: Annotated[float, Field(ge=0, le=MAX_BAKE_S)] = 300.0
 
 
 class RolloutLimits(Message):

@@ -123,6 +123,15 @@ class DrillEvent(Message):
     values: dict[str, Any] = Field(default_factory=dict)
 
 
+class Expected(Message):
+    """One expectation of a drill's hypothesis, and what happened. `measured` is null when it never did."""
+
+    name: str
+    expected: float | str
+    measured: float | str | None
+    ok: bool
+
+
 class DrillReport(Message):
     """`leeward drill run … -o json`. Times are ms from the fault; null when it never happened."""
 
@@ -138,9 +147,19 @@ class DrillReport(Message):
     degraded: int
     success_rate: float
     """A degraded answer counts as failed."""
+    streams: int = 0
+    lost_streams: int = 0
+    """That ended like complete ones and were not, or without an error in-band."""
     guard_rails: tuple[GuardRail, ...]
     timeline: tuple[DrillEvent, ...]
     trace_id: str | None
     report_html: str | None
+    id: str = ""
+    """Under which the control plane keeps it; empty where none could be reached."""
+    region: str | None = None
+    hypothesis: str = ""
+    expectations: tuple[Expected, ...] = ()
+    started_at: str = ""
+    """UTC, ISO 8601."""
     failures: tuple[str, ...] = ()
     """What the outcome FAILED or ABORTED is owed to."""

@@ -72,6 +72,9 @@ class Strategy(StrEnum):
     RANDOM = "random"
     LEAST_CONNECTIONS = "least_connections"
     LATENCY = "latency"
+    COST = "cost"
+    SCORE = "score"
+    HASH = "hash"
 
 
 class Role(StrEnum):
@@ -80,3 +83,16 @@ class Role(StrEnum):
     PROBER = "prober"
     CONTROL_PLANE = "control-plane"
     EDGE = "edge"
+
+
+class ApiRole(StrEnum):
+    """What a token of the control plane's API is for."""
+
+    VIEWER = "viewer"
+    """Reads."""
+    OPERATOR = "operator"
+    """And steers: overrides, rollouts, drills, plans."""
+    ADMIN = "admin"
+    """And owns: configuration, backup, restore."""
+    EDGE = "edge"
+    """Follows, and says what it applied; nothing else."""

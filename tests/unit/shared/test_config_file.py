@@ -102,7 +102,7 @@ def test_a_fleet_file_without_a_fleet_says_so(write):
         ),
         pytest.param(
             change("  monitors:", "  xyz: 1\n  monitors:"),
-            "leeward.yaml:20: fleet.xyz: is not a known key; known here: regions, targets, monitors, routes, policy, client_keys",
+            "leeward.yaml:20: fleet.xyz: is not a known key; known here: regions, targets, monitors, routes, policy, drills, alerts, client_keys",
             id="unknown-key-like-nothing",
         ),
         pytest.param(
