@@ -7,8 +7,10 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+from aiohttp import web
 from prometheus_client import CollectorRegistry
 
+from edge_router.core.fault_filter import FaultFilter
 from edge_router.core.follow import Follower
 from edge_router.core.table import RouteTable, build_table
 from edge_router.loops.acknowledge import Acknowledge
@@ -26,6 +28,7 @@ from shared.backoff import Backoff
 from shared.boot import next_boot
 from shared.clock import Clock, SystemClock
 from shared.log import get_logger
+from shared.metrics import new_registry, watch_process
 from shared.ports import Bus
 from shared.signals import ended_by_signal
 from shared.supervise import Supervisor
@@ -51,9 +54,10 @@ async def run(file: NodeFile, *, started: Callable[[], None] | None = None) -> N
     from edge_router.adapters.credentials import resolve_all
     from edge_router.adapters.gateway import Gateway
     from edge_router.adapters.store import DiskStore
-    from edge_router.adapters.stream import HttpControlPlane
+    from edge_router.adapters.stream import HttpControlPlane, Presented
     from shared.adapters.kafka import KafkaBus
     from shared.adapters.otel import telemetry_from_env
+    from shared.tls import client_context
 
     node, clock, rng = file.node, SystemClock(), random.Random()
     state_dir = Path(node.state_dir)
@@ -61,12 +65,19 @@ async def run(file: NodeFile, *, started: Callable[[], None] | None = None) -> N
     async with AsyncExitStack() as held:
         telemetry = telemetry_from_env(service="leeward-edge", node=node.id, region=node.region)
         held.push_async_callback(telemetry.close)
-        control_plane = HttpControlPlane()
+        control_plane = HttpControlPlane(
+            token=Presented(node.control_plane_token, urls=node.control_planes)
+            if node.control_plane_token is not None
+            else None,
+            tls=client_context(node.control_plane_tls) if node.control_plane_tls is not None else None,
+        )
         held.push_async_callback(control_plane.close)
         bus: Bus | None = None
         if node.region in node.buses:
             bus = KafkaBus(node.region, node.buses[node.region], client_id=node.id, clock=clock)
             held.push_async_callback(bus.close)
+
+        faults = FaultFilter(rng.random) if node.fault_filter else None
 
         def gateway(
             table: RouteTable, supervisor: Supervisor, registry: CollectorRegistry
@@ -81,6 +92,7 @@ async def run(file: NodeFile, *, started: Callable[[], None] | None = None) -> N
                 telemetry=telemetry,
                 supervisor=supervisor,
                 registry=registry,
+                fault_filter=faults,
             )
 
         outside = Outside(
@@ -91,6 +103,7 @@ async def run(file: NodeFile, *, started: Callable[[], None] | None = None) -> N
             clock=clock,
             telemetry=telemetry,
             rng=rng,
+            fault_filter=faults,
         )
         boot = next_boot(state_dir, node.id, clock=clock)
         with ended_by_signal() as ended:
@@ -109,6 +122,8 @@ class Outside:
     clock: Clock
     telemetry: Telemetry
     rng: random.Random
+    fault_filter: FaultFilter | None = None
+    """Where the node file allows one."""
 
 
 async def serve(
@@ -189,7 +204,7 @@ class Edge:
         self._bound: tuple[str, int] | None = None
         self._admin: AdminServer | None = None
         self._has_table = asyncio.Event()
-        self._registry = CollectorRegistry()
+        self._registry = new_registry()
         self._metrics = metrics = Metrics(self._registry)
         self._alarms = Alarms(clock=clock, metrics=metrics)
 
@@ -230,13 +245,33 @@ class Edge:
     async def open_admin(self) -> None:
         """Listen on the admin address, if there is one. Raises OSError."""
         if self._node.admin_listen is not None:
+            node = self._node
+            lag = watch_process(
+                self._registry,
+                role=node.role.value,
+                node=node.id,
+                region=node.region,
+                restarts=self._supervisor.failures,
+                clock=self._outside.clock,
+            )
+            self._supervisor.start("lag", lag.run)
             self._admin = await serve_admin(
                 self._node.admin_listen,
                 registry=self._registry,
                 ready=self._tellers.status.why_not_ready,
                 status=self._tellers.status.as_json,
                 measure=lambda: self._tellers.status.measure(self._metrics),
+                more=self._fault_panel(),
             )
+
+    def _fault_panel(self) -> Callable[[web.Application], None] | None:
+        faults = self._outside.fault_filter
+        if faults is None:
+            return None
+        from edge_router.adapters.fault_panel import routes
+
+        log.warning("fault filter is on: drills may break this edge's attempts by /faults")
+        return routes(faults, clock=self._outside.clock)
 
     def start_loops(self) -> None:
         """Everything that goes on for ever."""
@@ -345,6 +380,7 @@ class Edge:
             serving=lambda: self._serving,
             url=self._url,
             admin_url=self._admin_url,
+            faults=outside.fault_filter,
         )
         return _Tellers(acknowledge=acknowledge, report=report, status=status)
 

@@ -1,6 +1,6 @@
 """What an edge counts about following and telling. The data path counts for itself, and shows the mode."""
 
-from prometheus_client import CollectorRegistry, Counter, Gauge
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 
 class Metrics:
@@ -32,4 +32,11 @@ class Metrics:
             "stream_connected", "1 while a control-plane replica's stream is followed"
         )
         self.bus_reachable = gauge("bus_reachable", "1 while the region's bus answers")
+        self.bus_lag = gauge("bus_lag_seconds", "Age of the newest Beat when it was read from the bus")
         self.waiting = gauge("heads_waiting", "Heads stated but not complete")
+        self.decision_lag = Histogram(
+            "leeward_edge_decision_lag_seconds",
+            "From a decision to its application here, by the wall clocks of both",
+            buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0),
+            registry=registry,
+        )

@@ -1,5 +1,6 @@
 """What the edge's loops need of the outside: its own data path, its disk, and the control plane's stream."""
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ class Serving(Protocol[TableT]):
 
     mode: EdgeMode
     """Shown to clients in `x-leeward-mode`."""
+    turned: asyncio.Event
+    """Set whenever it ejects a target; whoever acts on it clears it."""
 
     async def start(self, host: str, port: int) -> tuple[str, int]:
         """Listen; returns the address as bound. Raises OSError."""
@@ -26,8 +29,9 @@ class Serving(Protocol[TableT]):
         """Accept no more, let requests under way finish, then close everything."""
         ...
 
-    def swap(self, table: TableT) -> None:
-        """Serve new requests by `table`; those under way keep theirs."""
+    def swap(self, table: TableT, *, applied_in: str | None = None) -> None:
+        """Serve new requests by `table`; those under way keep theirs. `applied_in` is the span by which
+        a decision came into force."""
         ...
 
     def passive(self, window_s: float) -> tuple[PassiveWindow, ...]:

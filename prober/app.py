@@ -4,6 +4,7 @@ import asyncio
 import random
 from collections.abc import Callable
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from shared.backoff import Backoff
 from shared.boot import next_boot
 from shared.clock import Clock, SystemClock
 from shared.log import get_logger
+from shared.metrics import new_registry, watch_process
 from shared.ports import Bus
 from shared.signals import ended_by_signal
 from shared.supervise import Supervisor
@@ -48,7 +50,7 @@ async def run(file: NodeFile, *, started: Callable[[], None] | None = None) -> N
         held.push_async_callback(telemetry.close)
         bus = KafkaBus(node.region, node.buses[node.region], client_id=node.id, clock=clock)
         held.push_async_callback(bus.close)
-        probe = Probes(credentials=node.credentials, clock=clock)
+        probe = Probes(credentials=node.credentials, clock=clock, region=node.region)
         held.push_async_callback(probe.close)
         ended = held.enter_context(ended_by_signal())
         supervisor = await held.enter_async_context(Supervisor())
@@ -86,7 +88,7 @@ async def serve(
     started: Callable[[], None] | None = None,
 ) -> None:
     """A prober over the given adapters, until cancelled. It closes none of them."""
-    registry = CollectorRegistry()
+    registry = new_registry()
     metrics = Metrics(registry)
     board = Board()
     async with AsyncExitStack() as held:
@@ -131,7 +133,9 @@ async def serve(
             }
 
         if node.admin_listen is not None:
-            await _listen(node.admin_listen, held, registry=registry, follow=follow, status=status)
+            _watch(node, registry, supervisor, clock)
+            measure = partial(_measure, metrics, bus)
+            await _listen(node.admin_listen, held, registry, follow, status=status, measure=measure)
         if fleet is not None:
             follow.seed(fleet)
         supervisor.start("observe", observe.run)
@@ -143,13 +147,31 @@ async def serve(
         await asyncio.Event().wait()
 
 
+def _watch(node: Node, registry: CollectorRegistry, supervisor: Supervisor, clock: Clock) -> None:
+    """Tell of the process itself too."""
+    lag = watch_process(
+        registry,
+        role=node.role.value,
+        node=node.id,
+        region=node.region,
+        restarts=supervisor.failures,
+        clock=clock,
+    )
+    supervisor.start("lag", lag.run)
+
+
+def _measure(metrics: Metrics, bus: Bus) -> None:
+    metrics.bus_reachable.set(bus.reachable)
+
+
 async def _listen(
     address: str,
     held: AsyncExitStack,
-    *,
     registry: CollectorRegistry,
     follow: Follow,
+    *,
     status: Callable[[], dict[str, Any]],
+    measure: Callable[[], None],
 ) -> None:
     """Answer on the admin address for as long as `held` is open."""
     from shared.admin import serve_admin
@@ -157,5 +179,5 @@ async def _listen(
     def why_not_ready() -> str | None:
         return None if follow.known else "no fleet yet, neither from the file nor from the bus"
 
-    admin = await serve_admin(address, registry=registry, ready=why_not_ready, status=status)
+    admin = await serve_admin(address, registry=registry, ready=why_not_ready, status=status, measure=measure)
     held.push_async_callback(admin.close)

@@ -45,6 +45,7 @@ class Metrics:
         self.jobs = gauge("jobs", "Targets times monitors")
         self.events = counter("events", "Events by what became of them", "result")
         self.entries = counter("event_entries", "States told in published events")
+        self.bus_reachable = gauge("bus_reachable", "1 while the region's bus answers")
         self.config_version = gauge("config_version", "Version of the fleet in force")
         self.config_refused = counter("config_refused", "Messages on the config topic that were not taken")
 

@@ -9,9 +9,10 @@ import asyncio
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Final
 
+from edge_router.adapters.figures import BROKEN
 from edge_router.adapters.lane import Lane
-from edge_router.adapters.tracing import Trace
-from edge_router.adapters.upstream import UpstreamConnection
+from edge_router.adapters.tracing import Trace, Tracing
+from edge_router.adapters.upstream import Connection
 from edge_router.core.answers import Refusal, last_event
 from edge_router.core.attempts import Judgement
 from edge_router.core.body import Asked
@@ -19,6 +20,7 @@ from edge_router.core.endpoints import Endpoint
 from edge_router.core.messages import answer_head, refusal_fields
 from edge_router.core.relay import FINISH_S, Events, Relay, Step, Verdict
 from edge_router.core.table import Candidate, RouteEntry
+from edge_router.core.tokens import NONE, Tokens, tokens_of
 from edge_router.core.wire import RequestHead, ResponseHead
 from shared.vocabulary.terms import Outcome
 
@@ -39,7 +41,7 @@ class Delivery(ABC):
     attempts = 0
     chunked = False
     _connecting: asyncio.Task[None] | None = None
-    _connection: UpstreamConnection | None = None
+    _connection: Connection | None = None
     _relay: Relay | None = None
     _trace: Trace | None = None
     _failures: tuple[tuple[str, str], ...] = ()
@@ -48,6 +50,8 @@ class Delivery(ABC):
     """Something of an answer has gone to the client."""
     _extra = False
     """It has moved on beyond its free move."""
+    _tokens = NONE
+    """As the answer's last bytes say."""
 
     # Of the attempt under way, set as it begins:
     _candidate: Candidate
@@ -70,6 +74,7 @@ class Delivery(ABC):
         asked: Asked | None,
         body: bytes,
         now: float,
+        tenant: str,
     ) -> None:
         self._gateway = gateway
         self._client = client
@@ -80,6 +85,7 @@ class Delivery(ABC):
         self._streamed = asked is not None and asked.stream
         self._calls_for_json = asked is not None and not asked.stream
         self.route = route
+        self._tenant = tenant
         self.request_id = gateway.next_id()
         self.started = now
         total_s = route.timeouts.total_s
@@ -89,7 +95,7 @@ class Delivery(ABC):
 
     # ------------------------------------------------------------ a target's answer
 
-    def _whole(self, response: ResponseHead, body: bytes) -> None:
+    def _whole(self, response: ResponseHead, body: bytes, tokens: Tokens) -> None:
         """The common case, all of a good answer at once: no relay, one write."""
         gateway = self._gateway
         now = gateway.monotonic()
@@ -109,7 +115,9 @@ class Delivery(ABC):
         self._client.send(lines + body)
         self._lane.won(now, now - self._attempt_at, now - self._attempt_at)
         if self._trace is not None:
-            self._trace.attempt_ended(200, "")
+            self._trace.attempt_ended(200, "", now, outcome=Outcome.OK)
+        if tokens is not NONE:
+            gateway.figures.used(self.route.id, tokens)
         self._close(200, now)
         self._client.finished()
 
@@ -127,6 +135,7 @@ class Delivery(ABC):
                 self._wait(self._idle_s)
             return
         now = self._gateway.monotonic()
+        self._note_tokens(content)
         if verdict is Verdict.BROKEN and not self._committed and not content:
             self._broken_before_answer(now)
             return
@@ -152,6 +161,10 @@ class Delivery(ABC):
         """The answer begins: from here on, it is this target's."""
         self._committed = True
         self._first_at = now
+        if self._trace is not None:
+            self._trace.first(now, self._attempt_at)
+        if self._streamed:
+            self._gateway.figures.first_byte(self.route.id, now - self.started)
         response = self._response
         length = response.content_length if complete is None else complete
         if self._head.method == b"HEAD" or response.status in (204, 304):
@@ -183,12 +196,17 @@ class Delivery(ABC):
             self._lane.answered_client_fault(now)
         else:
             self._lane.ended(outcome, now, trial=self._trial)
+            self._traced(now)
         if self._trace is not None:
-            self._trace.attempt_ended(self._response.status, self._judgement.error)
+            self._trace.attempt_ended(self._response.status, self._judgement.error, now, outcome=outcome)
         if self._connection is not None:
             # The answer was finished without waiting for the target's end.
             self._connection.abort()
             self._connection = None
+        if self._streamed:
+            self._gateway.figures.stream_ended("complete")
+        if self._tokens is not NONE and self._asked is not None:
+            self._gateway.figures.used(self.route.id, self._tokens)
         self._close(self._response.status, now)
         self._client.finished()
 
@@ -200,15 +218,18 @@ class Delivery(ABC):
         assert problem is not None
         self._drop_attempt()
         self._lane.ended(problem.outcome, now, trial=self._trial)
-        if self._trace is not None:
-            self._trace.attempt_ended(self._response.status, problem.error)
+        trace = self._traced(now)
+        if trace is not None:
+            trace.attempt_ended(self._response.status, problem.error, now, outcome=problem.outcome)
         self._gateway.figures.broke_off(problem.error)
+        if self._streamed:
+            self._gateway.figures.stream_ended("broken")
         event = b""
         if isinstance(relay, Events) and not problem.told:
             event = last_event(
                 self._endpoint.kind, "stream_broken", f"{self._candidate.target.id}: {problem.message}"
             )
-        self._close(self._response.status, now)
+        self._close(self._response.status, now, instead=BROKEN)
         self._client.break_off(event, chunked=self.chunked)
 
     # ------------------------------------------------------------ the edge's own
@@ -223,7 +244,10 @@ class Delivery(ABC):
             attempts=self.attempts,
             request_id=self.request_id,
         )
-        self._close(refusal.status, self._gateway.monotonic(), refusal.code)
+        now = self._gateway.monotonic()
+        if not self.attempts:
+            self._traced(now)  # of one with attempts the first that failed has decided
+        self._close(refusal.status, now, refusal.code)
         self._client.refuse(refusal, message, self._endpoint.dialect, fields=fields)
 
     # ------------------------------------------------------------ details
@@ -231,6 +255,27 @@ class Delivery(ABC):
     def _wait(self, seconds: float, now: float | None = None) -> None:
         now = self._gateway.monotonic() if now is None else now
         self.deadline = min(self._limit_at, now + seconds)
+
+    def _begun(self, tracing: Tracing) -> Trace:
+        return Trace(
+            tracing,
+            head=self._head,
+            endpoint=self._endpoint,
+            route=self.route,
+            asked=self._asked,
+            request_id=self.request_id,
+            mode=self._gateway.mode.value,
+            began=self.started,
+        )
+
+    def _traced(self, now: float) -> Trace | None:
+        """The trace of a request that went wrong: begun now, with the times of then, unless it already was."""
+        tracing = self._gateway.tracing
+        if self._trace is None and tracing is not None and tracing.affords(now):
+            self._trace = self._begun(tracing)
+            if self.attempts:
+                self._trace.attempt(self._candidate, self.attempts, self._attempt_at)
+        return self._trace
 
     def _drop_attempt(self) -> bool:
         """Stop what is under way towards the target; whether there was anything."""
@@ -242,12 +287,20 @@ class Delivery(ABC):
             connection.abort()
         return connecting is not None or connection is not None
 
-    def _close(self, status: int, now: float, code: str = "") -> None:
+    def _note_tokens(self, content: bytes) -> None:
+        """The first and the last bytes of an answer may say what it takes."""
+        tokens = tokens_of(content)
+        if tokens is not NONE:
+            self._tokens = tokens
+
+    def _close(self, status: int, now: float, code: str = "", *, instead: int = 0) -> None:
         self.deadline = NEVER
         gateway = self._gateway
         gateway.exchanges.discard(self)
         if self._extra:
             gateway.extra_active -= 1
-        gateway.figures.answered(self.route.id, status, now - self.started, code)
+        gateway.figures.answered(
+            self.route.id, status, now - self.started, code, tenant=self._tenant, instead=instead
+        )
         if self._trace is not None:
-            self._trace.ended(status, self.attempts)
+            self._trace.ended(status, self.attempts, now, code)

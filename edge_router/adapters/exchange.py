@@ -5,11 +5,10 @@ What an attempt is worth and whether the request may move is decided in `core.at
 they are called by the client's connection, by the target's, and by the sweep when `deadline` has passed.
 """
 
-from typing import Final
-
 from edge_router.adapters.delivery import Delivery
-from edge_router.adapters.tracing import Trace
-from edge_router.adapters.upstream import UpstreamConnection
+from edge_router.adapters.struck import Struck
+from edge_router.adapters.tracing import CLIENT_GONE
+from edge_router.adapters.upstream import Connection
 from edge_router.core.answers import Refusal
 from edge_router.core.attempts import (
     MAX_ATTEMPTS,
@@ -23,13 +22,15 @@ from edge_router.core.attempts import (
     within_budget,
 )
 from edge_router.core.choose import Nobody
+from edge_router.core.fault_filter import Effect
 from edge_router.core.messages import call_request, plain_request, told
 from edge_router.core.promise import keeps
 from edge_router.core.relay import NOT_JSON, Events, Opaque, Problem, Verdict, Whole
+from edge_router.core.strategies import affinity
 from edge_router.core.table import Candidate
 from edge_router.core.wire import ResponseHead
 from shared.classify import Classified, Fault, Phase, of_fault
-from shared.vocabulary.terms import Outcome
+from shared.vocabulary.terms import Outcome, Strategy
 
 
 class Exchange(Delivery):
@@ -50,14 +51,19 @@ class Exchange(Delivery):
         now = self.started
         gateway = self._gateway
         gateway.exchanges.add(self)
-        if gateway.tracing:
-            self._trace = Trace(gateway, self._head, self._endpoint, self.route, self._asked)
+        tracing = gateway.tracing
+        if tracing is not None and tracing.wants(self.route.id, self._head.traceparent):
+            self._trace = self._begun(tracing)
         try:
-            candidate = gateway.chooser.first(self.route, now)
+            candidate = gateway.chooser.first(self.route, now, self._key())
         except Nobody as nobody:
             self._nobody(nobody)
         else:
             self._attempt(candidate, now)
+
+    def _key(self) -> bytes:
+        """What the strategy `hash` goes by."""
+        return affinity(self._body, self._tenant) if self.route.strategy is Strategy.HASH else b""
 
     def abandon(self) -> None:
         """The client is gone: stop the target's work."""
@@ -65,8 +71,10 @@ class Exchange(Delivery):
         if self._drop_attempt():
             self._lane.ended(None, now, trial=self._trial)
         if self._trace is not None:
-            self._trace.attempt_ended(None, "client_gone")
-        self._close(_CLIENT_GONE, now)
+            self._trace.attempt_ended(None, "client_gone", now)
+        if self._streamed and self._committed:
+            self._gateway.figures.stream_ended("abandoned")
+        self._close(CLIENT_GONE, now)
 
     def pause(self) -> None:
         """The client reads slower than the target writes."""
@@ -116,19 +124,45 @@ class Exchange(Delivery):
         self._resort = now < lane.cool_until
         self._trial = lane.begin(now)
         if self._trace is not None:
-            self._trace.attempt(candidate, self.attempts)
+            self._trace.attempt(candidate, self.attempts, now)
+        faults = gateway.fault_filter
+        if faults is not None and faults.in_force:
+            effect = faults.strike(candidate.target.id, now)
+            if effect is not None:
+                self._suffer(effect, now)
+                return
         connection = lane.pool.take()
         if connection is None:
             self._connect(now)
         else:
             self._send(connection, now)
 
+    def _suffer(self, effect: Effect, now: float) -> None:
+        """The attempt as a drill's fault makes it."""
+        struck = Struck(
+            self,
+            effect,
+            kind=self._endpoint.kind,
+            dialect=self._candidate.target.dialect,
+            choices=self._asked.choices if self._streamed and self._asked is not None else None,
+        )
+        if effect.status is not None and not effect.refuse:
+            self._send(struck, now)
+            return
+        self._phase = Phase.CONNECT
+        self.deadline = min(self._limit_at, now + self.route.timeouts.connect_s)
+        if effect.refuse:
+            self._connection = struck
+            struck.refuse()
+        else:
+            self._connecting = struck.connect(self._lane.pool)
+
     def _connect(self, now: float) -> None:
         self._phase = Phase.CONNECT
         self.deadline = min(self._limit_at, now + self.route.timeouts.connect_s)
         self._connecting = self._lane.pool.connect(self)
 
-    def connected(self, connection: UpstreamConnection) -> None:
+    def connected(self, connection: Connection) -> None:
         """The connection asked for is open."""
         self._connecting = None
         self._send(connection, self._gateway.monotonic())
@@ -138,7 +172,7 @@ class Exchange(Delivery):
         self._connecting = None
         self._lost(fault, code, self._gateway.monotonic())
 
-    def _send(self, connection: UpstreamConnection, now: float) -> None:
+    def _send(self, connection: Connection, now: float) -> None:
         self._connection = connection
         self._phase = Phase.ANSWER
         self._sent_any = True
@@ -170,11 +204,15 @@ class Exchange(Delivery):
     def answered(self, head: ResponseHead, body: bytes, done: bool) -> None:
         """The head of an answer."""
         self._response = head
+        if self._trace is not None:
+            self._trace.passed(body)
         if done:
             self._connection = None
-            if self._calls_for_json and head.good_json and keeps(self._endpoint.kind, body):
-                self._whole(head, body)
-                return
+            if self._calls_for_json and head.good_json:
+                tokens = keeps(self._endpoint.kind, body)
+                if tokens is not None:
+                    self._whole(head, body, tokens)
+                    return
         judgement = judge(head, self._endpoint, streamed=self._streamed, credential=self._lane.authenticated)
         self._judgement = judgement
         if judgement.course is not Course.PASS:
@@ -194,6 +232,8 @@ class Exchange(Delivery):
         """More of its body."""
         if done:
             self._connection = None
+        if self._trace is not None:
+            self._trace.passed(body)
         assert self._relay is not None
         self._take(self._relay.feed(body, done))
 
@@ -261,8 +301,9 @@ class Exchange(Delivery):
         self._lane.ended(outcome, now, trial=self._trial)
         if self._sent_any:
             self._lane.possibly_billed += 1
-        if self._trace is not None:
-            self._trace.attempt_ended(status, error)
+        trace = self._traced(now)
+        if trace is not None:
+            trace.attempt_ended(status, error, now, outcome=outcome)
 
     def _other(self, now: float, *, lone: bool) -> Candidate | Nobody | None:
         """Another target, if this request may have one; None when it may not move. `lone` failures (a 5xx, a
@@ -280,7 +321,7 @@ class Exchange(Delivery):
         try:
             tried = [target for target, _ in self._failures]
             last = self.attempts == MAX_ATTEMPTS - 1
-            return gateway.chooser.another(self.route, tried, now, last=last)
+            return gateway.chooser.another(self.route, tried, now, self._key(), last=last)
         except Nobody as nobody:
             return self._candidate if lone and moves == 0 and self._lane.admission.demerits <= 1 else nobody
 
@@ -290,6 +331,7 @@ class Exchange(Delivery):
                 self._extra = True
                 self._gateway.extra_active += 1
             self._gateway.figures.moved(self.route.id)
+            self._tell_move(other, now)
             self._attempt(other, now)
         elif isinstance(other, Nobody) and other.full:
             self._nobody(other)
@@ -298,6 +340,23 @@ class Exchange(Delivery):
         else:
             self._refuse(Refusal.UPSTREAM, f"no target could answer ({told(self._failures)})")
 
+    def _tell_move(self, other: Candidate, now: float) -> None:
+        failed, error = self._failures[-1]
+        trace = self._trace
+        if trace is not None:
+            trace.moved(other, error, now)
+        self._gateway.failovers.moved(
+            now,
+            request_id=self.request_id.decode(),
+            route=self.route.id,
+            decision=str(self.route.version),
+            attempt=self.attempts + 1,
+            failed=failed,
+            error=error,
+            target=other.target.id,
+            trace_id=trace.traceparent[3:35] if trace is not None else None,
+        )
+
     def _nobody(self, nobody: Nobody) -> None:
         if nobody.shed:
             self._refuse(Refusal.SHED, "this share of the traffic is turned away until there is capacity")
@@ -305,7 +364,3 @@ class Exchange(Delivery):
             self._refuse(Refusal.FULL, "every target of this route is at its capacity")
         else:
             self._refuse(Refusal.NO_TARGET, "this route has no target at the moment")
-
-
-_CLIENT_GONE: Final = 499
-"""As nginx counts a request whose client went away."""

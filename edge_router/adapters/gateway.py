@@ -17,20 +17,26 @@ from typing import Final
 from prometheus_client import CollectorRegistry
 
 from edge_router.adapters.exchange import Exchange
+from edge_router.adapters.failovers import FailoverLog
 from edge_router.adapters.figures import EdgeCollector, Figures
 from edge_router.adapters.lane import Lane
 from edge_router.adapters.listener import ClientConnection
+from edge_router.adapters.tracing import Tracing
 from edge_router.adapters.upstream import Pool
 from edge_router.core.choose import Chooser
+from edge_router.core.fault_filter import FaultFilter
 from edge_router.core.limits import Limits
 from edge_router.core.loads import Loads
 from edge_router.core.table import Origin, ResolvedCredential, RouteTable, TargetEntry
 from edge_router.core.wire import Memo, RequestHead, ResponseHead, parse_request_head, parse_response_head
 from shared.clock import Clock
+from shared.log import get_logger
 from shared.supervise import Supervisor
 from shared.telemetry import NoTelemetry, Telemetry
 from shared.vocabulary.health import PassiveWindow, RouteLoad
 from shared.vocabulary.terms import EdgeMode
+
+log = get_logger(__name__)
 
 SWEEP_S: Final = 0.05
 SLOW_SWEEP: Final = 10
@@ -54,22 +60,27 @@ class Gateway:
         supervisor: Supervisor,
         registry: CollectorRegistry,
         limits: Limits | None = None,
+        fault_filter: FaultFilter | None = None,
     ) -> None:
         self.edge_id = edge_id
         self.region = region
         self.table = table
         self.clock = clock
         self.monotonic = clock.monotonic
-        self.telemetry = telemetry
-        self.tracing = not isinstance(telemetry, NoTelemetry)
+        self.tracing: Tracing | None = None
+        if not isinstance(telemetry, NoTelemetry):
+            self.tracing = Tracing(telemetry, edge_id=edge_id, region=region, clock=clock, rng=rng)
         self.limits = limits or Limits()
+        self.fault_filter = fault_filter
         self.figures = Figures()
+        self.failovers = FailoverLog(now=clock.monotonic())
         self._loads = Loads()
         self.clients: set[ClientConnection] = set()
         self.exchanges: set[Exchange] = set()
         self.extra_active = 0
         self.reserved_bytes = 0
         self.draining = False
+        self.turned = asyncio.Event()
         self.coarse_now = clock.monotonic()
         """At the last sweep: exact enough for deadlines of seconds."""
         self.request_heads: Memo[RequestHead] = Memo(parse_request_head)
@@ -121,10 +132,13 @@ class Gateway:
                 break
             await asyncio.sleep(0.01)
 
-    def swap(self, table: RouteTable) -> None:
+    def swap(self, table: RouteTable, *, applied_in: str | None = None) -> None:
         """Serve by `table` from the next request on."""
+        if self.tracing is not None:
+            self.tracing.swapped(self.table, table, applied_in)
         self.table = table
         self.chooser.keep(table.routes)
+        self.figures.keep(table.routes)
 
     # ------------------------------------------------------------ what others ask
 
@@ -166,7 +180,9 @@ class Gateway:
         """The lane to `target`, opened at its first use."""
         lane = self._lanes.get(target.id)
         if lane is None:
-            lane = self._lanes[target.id] = Lane(target, self._pool(target.origin), self._credentials)
+            lane = self._lanes[target.id] = Lane(
+                target, self._pool(target.origin), self._credentials, turned=self.turned.set
+            )
         elif lane.entry is not target:
             if lane.entry != target:
                 lane.bind(target, self._pool(target.origin), self._credentials)
@@ -212,6 +228,11 @@ class Gateway:
                 self._slow_sweep(now)
 
     def _slow_sweep(self, now: float) -> None:
+        if self.fault_filter is not None:
+            for name in self.fault_filter.expire(now):
+                log.warning("fault lapsed: nobody renewed it", fault=name)
+        self.figures.turn(now)
+        self.failovers.turn(now)
         for client in tuple(self.clients):
             if now >= client.deadline:
                 client.timed_out()

@@ -3,11 +3,20 @@
 A lane outlives tables: the next decision finds the target as this edge knows it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from edge_router.adapters.upstream import Pool
-from edge_router.core.admission import CLEAN, Admission, Event, State, admits, after_outcome, step
+from edge_router.core.admission import (
+    CLEAN,
+    Admission,
+    Event,
+    State,
+    admits,
+    after_outcome,
+    after_window,
+    step,
+)
 from edge_router.core.choose import PeakEwma, Readiness
 from edge_router.core.table import ResolvedCredential, TargetEntry
 from edge_router.core.window import SLOT_S, SLOTS, Lately, Window
@@ -27,6 +36,7 @@ class Lane:
     __slots__ = (
         "_clean",
         "_prefixes",
+        "_turned",
         "admission",
         "answers",
         "authenticated",
@@ -40,12 +50,22 @@ class Lane:
         "lately",
         "pool",
         "possibly_billed",
+        "success",
         "totals",
         "ttft_floor_s",
         "window",
     )
 
-    def __init__(self, entry: TargetEntry, pool: Pool, credentials: Mapping[str, ResolvedCredential]) -> None:
+    def __init__(
+        self,
+        entry: TargetEntry,
+        pool: Pool,
+        credentials: Mapping[str, ResolvedCredential],
+        *,
+        turned: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`turned` is called when it is ejected."""
+        self._turned = turned
         self.inflight = 0
         self.admission: Admission = CLEAN
         self.cool_until = 0.0
@@ -58,6 +78,8 @@ class Lane:
         self.broken_run = 0
         """Attempts that broke off since it last did its work."""
         self.possibly_billed = 0
+        self.success = 1.0
+        """Share of attempts in the window that brought a complete answer, as of the last `refresh`."""
         self.ttft_floor_s = 0.0
         """Twice its own p99: no first byte is called late before that."""
         self._clean = True
@@ -109,6 +131,11 @@ class Lane:
         """When it is expected back."""
         until = self.admission.until if self.admission.state is State.EJECTED else now
         return max(until, self.cool_until)
+
+    @property
+    def latency_ms(self) -> float:
+        """Expected, to the first byte; 0 when nothing is known."""
+        return self.ewma.value
 
     @property
     def cost(self) -> float:
@@ -166,8 +193,12 @@ class Lane:
 
     def refresh(self, now: float) -> None:
         """What is derived from the window, now and then."""
-        reading = self.window.read(now, WINDOW_S)
+        reading = self.window.read(now, min(WINDOW_S, now - self.admission.since))
         self.ttft_floor_s = 2.0 * reading.ttft_ms_p99 / 1000.0
+        attempts = sum(reading.counts.values())
+        self.success = reading.counts.get(Outcome.OK, 0) / attempts if attempts else 1.0
+        if len(reading.counts) > 1:
+            self._stand(after_window(self.admission, reading.counts, now), now)
 
     def passive(self, now: float, window_s: float) -> PassiveWindow | None:
         """What was seen of it in the last `window_s`; None when there is nothing to tell."""
@@ -210,6 +241,8 @@ class Lane:
                 was=self.admission.state.value,
                 bench_s=round(max(0.0, admission.until - now), 3),
             )
+            if admission.state is State.EJECTED:
+                self._turned()
         self.admission = admission
         self._clean = admission is CLEAN and now >= self.cool_until
 

@@ -369,7 +369,9 @@ class ClientConnection(asyncio.Protocol):
         route, asked = route_of(admitted, body)
         self._state = _State.BUSY
         self.deadline = NEVER
-        exchange = Exchange(gateway, self, head, endpoint, route, asked, body, gateway.monotonic())
+        exchange = Exchange(
+            gateway, self, head, endpoint, route, asked, body, gateway.monotonic(), admitted.scope.tenant
+        )
         self._exchange = exchange
         exchange.begin()
 

@@ -4,14 +4,19 @@ Every wait has a deadline: a replica that says nothing for 15 s, not even a ping
 open its connection looks. An event is bounded in size, and so is what is read ahead of the reader.
 """
 
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+import ssl
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping
 from contextlib import aclosing, asynccontextmanager
 from typing import Final, Literal, get_args
 
 import aiohttp
 
 from edge_router.ports import StreamEvent
+from shared.log import get_logger
 from shared.ports import Refused, Unavailable
+from shared.secrets import SecretError, resolve
+
+log = get_logger(__name__)
 
 SILENCE_S = 15.0
 """Three of the server's pings."""
@@ -25,13 +30,45 @@ Kind = Literal["hello", "config", "decision", "head", "beat"]
 KINDS: Final[Mapping[bytes, Kind]] = {kind.encode(): kind for kind in get_args(Kind)}
 
 
+class Presented:
+    """The token of `node.control_plane_token`, for the replicas that the node file names alone.
+
+    Read when made, which raises SecretError, and again when a replica does not know it: it may have been
+    exchanged.
+    """
+
+    def __init__(self, ref: str, *, urls: Collection[str]) -> None:
+        self._ref = ref
+        self._urls = frozenset(urls)
+        self._token = resolve(ref)
+
+    def header(self, url: str) -> dict[str, str]:
+        """What a request to `url` carries."""
+        return {"authorization": f"Bearer {self._token}"} if url in self._urls else {}
+
+    def unknown(self, url: str) -> None:
+        """The replica at `url` answered 401."""
+        try:
+            self._token = resolve(self._ref)
+        except SecretError as error:
+            log.warning("the token cannot be read again", problem=str(error))
+        log.warning("the control plane does not know our token", url=url, ref=self._ref)
+
+
 class HttpControlPlane:
     """`ControlPlane` over HTTP. Must be made inside a running loop."""
 
-    def __init__(self, *, silence_s: float = SILENCE_S) -> None:
+    def __init__(
+        self,
+        *,
+        silence_s: float = SILENCE_S,
+        token: Presented | None = None,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         self._silence_s = silence_s
+        self._token = token
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=8),
+            connector=aiohttp.TCPConnector(limit=8, ssl=tls if tls is not None else True),
             auto_decompress=False,  # nothing that unpacks to more than it weighs
             read_bufsize=READ_AHEAD_BYTES,
             headers={"accept-encoding": "identity", "user-agent": "leeward-edge"},
@@ -44,10 +81,15 @@ class HttpControlPlane:
         try:
             async with self._session.get(
                 f"{url}/v1/stream",
-                headers={"accept": "text/event-stream", "cache-control": "no-store"},
+                headers={
+                    "accept": "text/event-stream",
+                    "cache-control": "no-store",
+                    **self._presenting(url),
+                },
                 timeout=timeout,
                 allow_redirects=False,
             ) as response:
+                self._heard(url, response.status)
                 if response.status != 200 or response.content_type != "text/event-stream":
                     raise Unavailable(f"{url} answers {response.status} {response.content_type}")
                 async with aclosing(self._events(response.content)) as events:
@@ -74,17 +116,25 @@ class HttpControlPlane:
             async with self._session.post(
                 f"{url}/v1/acks",
                 data=ack,
-                headers={"content-type": "application/json", **headers},
+                headers={"content-type": "application/json", **headers, **self._presenting(url)},
                 timeout=aiohttp.ClientTimeout(total=ACK_S),
                 allow_redirects=False,
             ) as response:
                 status = response.status
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise Unavailable(f"{url}: {type(error).__name__}: {error}") from None
+        self._heard(url, status)
         if 400 <= status < 500:
             raise Refused(f"{url} answers {status}")
         if status >= 300:
             raise Unavailable(f"{url} answers {status}")
+
+    def _presenting(self, url: str) -> Mapping[str, str]:
+        return self._token.header(url) if self._token is not None else {}
+
+    def _heard(self, url: str, status: int) -> None:
+        if status == 401 and self._token is not None:
+            self._token.unknown(url)
 
     async def close(self) -> None:
         """Ends streams under way."""

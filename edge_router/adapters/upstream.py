@@ -30,10 +30,36 @@ IDLE_S: Final = 30.0
 WRITE_BUFFER_BYTES: Final = 256 * 1024
 
 
+class Connection(Protocol):
+    """A connection to a target, as whoever sent a request over it needs it."""
+
+    @property
+    def used(self) -> bool:
+        """Whether a request has been sent over it before."""
+        ...
+
+    @property
+    def heard(self) -> bool:
+        """Whether any byte has come back for the current one."""
+        ...
+
+    def send(self, request: list[bytes | memoryview], taker: "Taker", *, bodyless: bool) -> None:
+        """Send a request; `bodyless` when its answer has no body whatever its head says (HEAD)."""
+
+    def abort(self) -> None:
+        """Stop what is under way, at once; the taker hears nothing more."""
+
+    def pause(self) -> None:
+        """Read no more until `resume`."""
+
+    def resume(self) -> None:
+        """Read on."""
+
+
 class Taker(Protocol):
     """Who sent a request, and is told what comes of it. Exactly one call ends it: `done`, or `lost`."""
 
-    def connected(self, connection: "UpstreamConnection") -> None:
+    def connected(self, connection: Connection) -> None:
         """A connection is open."""
 
     def unconnected(self, fault: Fault, code: int | None) -> None:

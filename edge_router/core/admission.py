@@ -3,15 +3,19 @@
     states       ADMITTING   requests go there
                  EJECTED     none do, until the bench is over
                  PROBATION   one trial request at a time; its result decides
-    demerits     Consecutive, by outcome: nobody listening ejects at once, silence after two (each costs a
-                 client a whole timeout), other failures after three. A good answer clears them. THROTTLED
-                 brings none: a busy target is alive, and cooling is kept apart from ejection.
+    demerits     Consecutive, by outcome: silence ejects after two (each costs a client a whole timeout),
+                 other failures after three: a refusal costs one round trip, and a lone one is an accident
+                 (see docs/decisions/0014). A good answer clears them. THROTTLED brings none: a busy target
+                 is alive, and cooling is kept apart from ejection.
+    share        Failures that good answers interrupt add up as well: at least half of twenty attempts in
+                 the window, since it was last admitted again, eject. A moving average would remember
+                 failures from before a quiet night; the window forgets them.
     bench        1 s, doubled with each ejection up to 60 s: a target that comes back is tried soon, one
                  that does not costs one trial a minute. A minute of good conduct forgets the past.
     not here     That something is always left to try: whoever chooses falls back on EJECTED targets when
                  there is nothing else (see `choose`).
 
-This reacts within a request or two, long before the global loop, and knows only this edge's view.
+This reacts within a few requests, long before the global loop, and knows only this edge's view.
 When a state is added, `_TABLE` must name it under every event; `step` raises KeyError otherwise.
 """
 
@@ -23,12 +27,15 @@ from typing import Final
 from shared.vocabulary.terms import Outcome
 
 EJECT_AT: Final = 3
+EJECT_SHARE: Final = 0.5
+EJECT_SHARE_OF: Final = 20
+"""Attempts: of fewer, half may be bad luck."""
 BENCH_S: Final = 1.0
 BENCH_CAP_S: Final = 60.0
 FORGIVE_S: Final = 60.0
 
 DEMERITS: Final[Mapping[Outcome, int]] = {
-    Outcome.REFUSED: EJECT_AT,
+    Outcome.REFUSED: 1,
     Outcome.TIMED_OUT: 2,
     Outcome.FAILED: 1,
     Outcome.GARBLED: 1,
@@ -115,6 +122,15 @@ def after_outcome(admission: Admission, outcome: Outcome, now: float) -> Admissi
         return step(admission, Event.GOOD if outcome.good else Event.DROPPED, now)
     worse = replace(admission, demerits=min(admission.demerits + demerits, EJECT_AT))
     return step(worse, Event.TOO_BAD if worse.demerits >= EJECT_AT else Event.BAD, now)
+
+
+def after_window(admission: Admission, counts: Mapping[Outcome, int], now: float) -> Admission:
+    """What the last seconds came to is looked at as a whole. `counts` are of attempts since `since`."""
+    judged = sum(count for outcome, count in counts.items() if outcome is not Outcome.THROTTLED)
+    bad = sum(count for outcome, count in counts.items() if DEMERITS[outcome])
+    if admission.state is State.ADMITTING and judged >= EJECT_SHARE_OF and bad >= EJECT_SHARE * judged:
+        return step(admission, Event.TOO_BAD, now)
+    return admission
 
 
 def step(admission: Admission, event: Event, now: float) -> Admission:

@@ -8,6 +8,8 @@ strategy chooses among them, request by request.
                     back first; then those that the control plane excluded automatically. Better a doubtful
                     target than an error; never one that a person or policy excluded.
                  Never a target that is full, and none twice.
+    cost, score, See `strategies`.
+    hash
     weighted     The nth request takes the point n x 0.618… mod 1 on the line of weights. Multiples of the
                  golden ratio fill the line evenly at every length (three-distance theorem), so the split is
                  as smooth as nginx's smooth weighted round robin, in O(log n) and with a counter as state.
@@ -22,6 +24,7 @@ from itertools import accumulate
 from math import exp
 from typing import Final, Protocol
 
+from edge_router.core.strategies import Fitness, best_score, cheapest, rendezvous
 from edge_router.core.table import Candidate, RouteEntry, TargetEntry, TierEntry
 from shared.vocabulary.terms import Strategy
 
@@ -38,10 +41,8 @@ class Readiness(IntEnum):
     """At `capacity_inflight`: not even then."""
 
 
-class Standing(Protocol):
+class Standing(Fitness, Protocol):
     """What choosing needs to know of a target at the moment."""
-
-    inflight: int
 
     def readiness(self, now: float) -> Readiness:
         """Whether it can be sent a request."""
@@ -81,8 +82,8 @@ class Chooser:
         self._offset = offset
         self._turns: dict[tuple[str, int], int] = {}
 
-    def first(self, route: RouteEntry, now: float) -> Candidate:
-        """Where a new request goes. Raises Nobody."""
+    def first(self, route: RouteEntry, now: float, key: bytes = b"") -> Candidate:
+        """Where a new request goes; `key` is what the strategy `hash` goes by. Raises Nobody."""
         tier = route.only or self._tier(route)
         weighted = tier.weighted
         if route.strategy in _BY_TURN:
@@ -95,10 +96,10 @@ class Chooser:
                 candidate = weighted[turn % len(weighted)]
             if self._standing(candidate.target).readiness(now) is Readiness.READY:
                 return candidate
-        return self._any(route, tier, (), now)
+        return self._any(route, tier, (), now, key)
 
     def another(
-        self, route: RouteEntry, tried: Collection[str], now: float, *, last: bool = False
+        self, route: RouteEntry, tried: Collection[str], now: float, key: bytes = b"", *, last: bool = False
     ) -> Candidate:
         """Where a request goes that `tried` (target ids) could not serve. Its `last` attempt goes to a tier
         that has not failed it yet, if there is one: targets of one tier are of one kind, and what broke
@@ -109,7 +110,7 @@ class Chooser:
         if last:
             untried = (tier for tier in route.tiers if not _has_any(tier, tried))
             drawn = next((tier for tier in untried if self._offers(tier, now)), drawn)
-        return self._any(route, drawn, tried, now)
+        return self._any(route, drawn, tried, now, key)
 
     def __len__(self) -> int:
         return len(self._turns)
@@ -135,17 +136,19 @@ class Chooser:
             raise Nobody(shed=True)
         return route.tiers[place]
 
-    def _any(self, route: RouteEntry, drawn: TierEntry, tried: Collection[str], now: float) -> Candidate:
+    def _any(
+        self, route: RouteEntry, drawn: TierEntry, tried: Collection[str], now: float, key: bytes
+    ) -> Candidate:
         for tier in (drawn, *(tier for tier in route.tiers if tier is not drawn)):
             ready = [c for c in tier.weighted if c.target.id not in tried and self._is_ready(c, now)]
             if ready:
-                return ready[0] if len(ready) == 1 else self._best(route, tier, ready)
+                return ready[0] if len(ready) == 1 else self._best(route, tier, ready, key)
             for candidate in tier.standby:
                 if candidate.target.id not in tried and self._is_ready(candidate, now):
                     return candidate
         return self._resort(route, tried, now)
 
-    def _best(self, route: RouteEntry, tier: TierEntry, ready: Sequence[Candidate]) -> Candidate:
+    def _best(self, route: RouteEntry, tier: TierEntry, ready: Sequence[Candidate], key: bytes) -> Candidate:
         strategy = route.strategy
         if strategy is Strategy.ROUND_ROBIN:
             return ready[self._turn(route, tier.number) % len(ready)]
@@ -156,6 +159,12 @@ class Chooser:
         if strategy is Strategy.LATENCY:
             one, other = self._by_weight(ready), self._by_weight(ready)
             return min(one, other, key=lambda c: self._standing(c.target).cost)
+        if strategy is Strategy.COST:
+            return cheapest(ready, self._draw)
+        if strategy is Strategy.SCORE:
+            return best_score(ready, self._standing, route.score, self._draw)
+        if strategy is Strategy.HASH:
+            return rendezvous(ready, key)
         return self._by_weight(ready)
 
     def _by_weight(self, ready: Sequence[Candidate]) -> Candidate:

@@ -12,6 +12,10 @@ from typing import Any, Final
 import msgspec
 
 from edge_router.core.endpoints import Kind
+from edge_router.core.tokens import NONE, Tokens
+
+_NO_USAGE: Final = msgspec.Raw(b"")
+"""Usage is read apart from the rest: what is odd about it makes no answer a broken one."""
 
 
 class _Choice(msgspec.Struct):
@@ -21,22 +25,33 @@ class _Choice(msgspec.Struct):
 class _Choices(msgspec.Struct):
     choices: list[_Choice]
     error: Any = None
+    usage: msgspec.Raw = _NO_USAGE
 
 
 class _Vectors(msgspec.Struct):
     data: list[msgspec.Raw]
     error: Any = None
+    usage: msgspec.Raw = _NO_USAGE
 
 
 class _Response(msgspec.Struct):
     output: list[msgspec.Raw]
     error: Any = None
+    usage: msgspec.Raw = _NO_USAGE
 
 
 class _Message(msgspec.Struct):
     content: list[msgspec.Raw]
     stop_reason: str | msgspec.UnsetType | None = msgspec.UNSET
     error: Any = None
+    usage: msgspec.Raw = _NO_USAGE
+
+
+class _Usage(msgspec.Struct):
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    input_tokens: int | None = None
+    output_tokens: int | None = None
 
 
 _VALUE: Final = msgspec.json.Decoder(msgspec.Raw)
@@ -44,43 +59,60 @@ _CHOICES: Final = msgspec.json.Decoder(_Choices)
 _VECTORS: Final = msgspec.json.Decoder(_Vectors)
 _RESPONSE: Final = msgspec.json.Decoder(_Response)
 _MESSAGE: Final = msgspec.json.Decoder(_Message)
+_USAGE: Final = msgspec.json.Decoder(_Usage)
 
 
-def keeps(kind: Kind, content: bytes) -> bool:
-    """Whether `content` is the JSON that `kind` promises, well-formed, whole, and nothing else."""
+def keeps(kind: Kind, content: bytes) -> Tokens | None:
+    """What `content` says that it took, if it is the JSON that `kind` promises, well-formed, whole, and nothing
+    else; None when it is not."""
     try:
         return _CHECKS[kind](content)
     except (msgspec.DecodeError, UnicodeDecodeError):
-        return False
+        return None
 
 
-def _is_choices(content: bytes) -> bool:
+def _told(usage: msgspec.Raw) -> Tokens:
+    if usage is _NO_USAGE:
+        return NONE
+    try:
+        counts = _USAGE.decode(usage)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return NONE
+    read = counts.prompt_tokens or counts.input_tokens or 0
+    written = counts.completion_tokens or counts.output_tokens or 0
+    return Tokens(read, written) if read > 0 or written > 0 else NONE
+
+
+def _is_choices(content: bytes) -> Tokens | None:
     answer = _CHOICES.decode(content)
     if answer.error is not None or not answer.choices:
-        return False
-    return all(choice.finish_reason is not None for choice in answer.choices)
+        return None
+    if all(choice.finish_reason is not None for choice in answer.choices):
+        return _told(answer.usage)
+    return None
 
 
-def _is_vectors(content: bytes) -> bool:
+def _is_vectors(content: bytes) -> Tokens | None:
     answer = _VECTORS.decode(content)
-    return answer.error is None and bool(answer.data)
+    return _told(answer.usage) if answer.error is None and answer.data else None
 
 
-def _is_response(content: bytes) -> bool:
-    return _RESPONSE.decode(content).error is None
+def _is_response(content: bytes) -> Tokens | None:
+    answer = _RESPONSE.decode(content)
+    return _told(answer.usage) if answer.error is None else None
 
 
-def _is_message(content: bytes) -> bool:
+def _is_message(content: bytes) -> Tokens | None:
     answer = _MESSAGE.decode(content)
-    return answer.error is None and answer.stop_reason is not None
+    return _told(answer.usage) if answer.error is None and answer.stop_reason is not None else None
 
 
-def _is_json(content: bytes) -> bool:
+def _is_json(content: bytes) -> Tokens | None:
     _VALUE.decode(content)
-    return content.lstrip()[:1] in (b"{", b"[")
+    return NONE if content.lstrip()[:1] in (b"{", b"[") else None
 
 
-_CHECKS: Final[Mapping[Kind, Callable[[bytes], bool]]] = {
+_CHECKS: Final[Mapping[Kind, Callable[[bytes], Tokens | None]]] = {
     Kind.CHAT: _is_choices,
     Kind.COMPLETIONS: _is_choices,
     Kind.EMBEDDINGS: _is_vectors,

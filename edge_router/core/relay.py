@@ -90,7 +90,7 @@ class Whole:
         held = b"".join(self._held)
         self._held.clear()
         self._passing = True
-        if done and keeps(self._kind, held):
+        if done and keeps(self._kind, held) is not None:
             return Step(held, Verdict.COMPLETE)
         if not done and held.lstrip()[:1] in (b"{", b"["):
             return Step(held, Verdict.PASS)

@@ -63,6 +63,9 @@ class TargetEntry:
     credential: str | None
     capacity_inflight: int
     reasoning: bool
+    provider: str = ""
+    price: float = 0.0
+    """US dollars for a million tokens, three of input to one of output."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +102,17 @@ class Timeouts(NamedTuple):
     total_s: float
 
 
+class ScoreWeights(NamedTuple):
+    """Coefficients of the strategy `score`."""
+
+    latency: float = 0.5
+    success: float = 0.3
+    load: float = 0.2
+
+
+EVEN_HANDED: Final = ScoreWeights()
+
+
 @dataclass(frozen=True, slots=True)
 class RouteEntry:
     """One route for this edge's region."""
@@ -116,6 +130,7 @@ class RouteEntry:
     """Cumulative, by place in `tiers`; what is left to 1.0 is shed."""
     last_resort: tuple[Candidate, ...]
     """Excluded automatically and by nobody's word: asked only when nothing else is left."""
+    score: ScoreWeights = EVEN_HANDED
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +141,8 @@ class KeyScope:
     """None for all."""
     models: bytes
     """The answer to GET /v1/models."""
+    tenant: str
+    """The key's id, by which its requests are counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,6 +232,8 @@ def _target_entry(target: Target) -> TargetEntry:
         credential=target.credential,
         capacity_inflight=target.capacity_inflight,
         reasoning="reasoning" in target.capabilities,
+        provider=target.provider,
+        price=(3.0 * target.cost.input_usd_per_mtok + target.cost.output_usd_per_mtok) / 4.0,
     )
 
 
@@ -261,6 +280,7 @@ class _RouteBuilder:
             only=next((tier for tier in tiers if tier.share == 1000), None),
             shares=tuple(total / 1000 for total in accumulate(tier.share for tier in tiers)),
             last_resort=tuple(last_resort),
+            score=ScoreWeights(**self._route.score.model_dump()),
         )
 
     def _residents(self) -> list[tuple[int, TargetEntry]]:
@@ -358,18 +378,18 @@ _EVERYTHING: Final = ("*",)
 
 
 def _scopes(keys: Iterable[ClientKey], routes: Sequence[Route]) -> dict[str, KeyScope]:
-    """Keys are many and their scopes few, so equal ones are resolved once."""
-    known: dict[tuple[str, ...], KeyScope] = {}
+    """Keys are many and what they reach is of few kinds, so equal ones are resolved once."""
+    known: dict[tuple[str, ...], tuple[frozenset[str] | None, bytes]] = {}
     scopes: dict[str, KeyScope] = {}
     for key in keys:
-        scope = known.get(key.routes)
-        if scope is None:
-            scope = known[key.routes] = _scope(key.routes, routes)
-        scopes[key.sha256] = scope
+        reach = known.get(key.routes)
+        if reach is None:
+            reach = known[key.routes] = _reach(key.routes, routes)
+        scopes[key.sha256] = KeyScope(*reach, key.id)
     return scopes
 
 
-def _scope(patterns: tuple[str, ...], routes: Sequence[Route]) -> KeyScope:
+def _reach(patterns: tuple[str, ...], routes: Sequence[Route]) -> tuple[frozenset[str] | None, bytes]:
     mine = [route for route in routes if any(fnmatchcase(route.id, pattern) for pattern in patterns)]
     models = [model for route in mine for model in route.match.models]
     listing = {
@@ -377,4 +397,4 @@ def _scope(patterns: tuple[str, ...], routes: Sequence[Route]) -> KeyScope:
         "data": [{"id": name, "object": "model", "created": 0, "owned_by": "leeward"} for name in models],
     }
     everything = patterns == _EVERYTHING
-    return KeyScope(None if everything else frozenset(r.id for r in mine), msgspec.json.encode(listing))
+    return None if everything else frozenset(r.id for r in mine), msgspec.json.encode(listing)

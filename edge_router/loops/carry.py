@@ -4,7 +4,7 @@ assignment, and what takes time (files, acks, reading again) is handed to the lo
 
 from collections.abc import Callable
 from datetime import datetime
-from typing import Generic, Literal, TypeVar
+from typing import Generic, TypeVar
 
 from edge_router.core.follow import Follower
 from edge_router.core.lapse import Lapsed
@@ -13,6 +13,7 @@ from edge_router.core.signals import (
     Alarm,
     Apply,
     Confirmed,
+    DocumentSeen,
     Ease,
     Effect,
     Event,
@@ -22,16 +23,15 @@ from edge_router.core.signals import (
 )
 from edge_router.loops.alarms import Alarms
 from edge_router.loops.recall import kept_of
+from edge_router.loops.trail import Path, Trail
 from edge_router.metrics import Metrics
 from edge_router.ports import Kept, Serving
 from shared.clock import Clock
 from shared.log import get_logger
-from shared.telemetry import Telemetry
+from shared.telemetry import Telemetry, trace_id_of
 from shared.vocabulary.terms import EdgeMode
 
 log = get_logger(__name__)
-
-Path = Literal["bus", "http", "file", "clock"]
 
 MAX_LINKS = 64
 """Documents that one apply span is linked to."""
@@ -71,6 +71,7 @@ class Carrier(Generic[TableT]):
         self._region = region
         self._clock = clock
         self._telemetry = telemetry
+        self._trail = Trail(edge=edge, region=region, clock=clock, telemetry=telemetry)
         self._alarms = alarms
         self._metrics = metrics
         self._serving: Serving[TableT] | None = None
@@ -83,6 +84,7 @@ class Carrier(Generic[TableT]):
         self.on_acknowledge: Callable[[], None] = _nothing
         self.on_resync: Callable[[], None] = _nothing
         self.applied_at: datetime = clock.now()
+        self._began = self.applied_at
         self.applied_monotonic: float = clock.monotonic()
         self.traceparent: str | None = None
         """Of the last apply span."""
@@ -94,18 +96,26 @@ class Carrier(Generic[TableT]):
             serving.swap(self.table)
         serving.mode = self.mode
 
-    def hear(self, event: Event, path: Path) -> None:
-        """Take one event and do all that follows from it."""
+    def hear(self, event: Event, path: Path, context: str | None = None) -> None:
+        """Take one event and do all that follows from it. `context` is the traceparent of the message that
+        carried it, where it had one."""
+        if isinstance(event, DocumentSeen):
+            self._trail.received(event.raw, path, context)
         if path != "clock":
             self._metrics.heard.labels(path, type(event).__name__.removesuffix("Seen").lower()).inc()
-        self.carry_out(self.follower.step(event, self._clock.monotonic()))
+        self.carry_out(self.follower.step(event, self._clock.monotonic()), path)
 
-    def carry_out(self, effects: list[Effect[TableT]]) -> None:
-        """In the order given."""
+    def bus_read(self, timestamp_ms: int) -> None:
+        """A Beat of this time of the broker's was read just now."""
+        lag_s = self._clock.now().timestamp() - timestamp_ms / 1000
+        self._metrics.bus_lag.set(max(0.0, lag_s))
+
+    def carry_out(self, effects: list[Effect[TableT]], path: Path = "file") -> None:
+        """In the order given; what they follow from came by `path`."""
         for effect in effects:
             match effect:
                 case Apply():
-                    self._apply(effect)
+                    self._apply(effect, path)
                 case Ease(table, over):
                     self._ease(table, over)
                 case ModeIs(mode):
@@ -126,16 +136,20 @@ class Carrier(Generic[TableT]):
                     log.warning("reading both paths again", documents_missing=missing)
                     self.on_resync()
 
-    def _apply(self, effect: Apply[TableT]) -> None:
-        decided_in = dict.fromkeys(d.traceparent for d in effect.changed if d.traceparent is not None)
+    def _apply(self, effect: Apply[TableT], path: Path) -> None:
+        newest = sorted(effect.changed, key=lambda decision: decision.version, reverse=True)
+        decided_in = dict.fromkeys(d.traceparent for d in newest if d.traceparent is not None)
         parent = next(iter(decided_in), None)
+        if parent is not None:
+            parent = self._trail.behind(parent, newest[0].seq, path)
         with self._telemetry.span(
             "apply",
             parent=parent,
             links=list(decided_in)[1 : 1 + MAX_LINKS],
             attributes={
                 "leeward.edge": self._edge,
-                "leeward.region": self._region,
+                "cloud.region": self._region,
+                "leeward.path": path,
                 "leeward.decision": str(effect.version),
                 "leeward.decision.previous": str(effect.previous),
                 "leeward.config_version": effect.config.config.config_version,
@@ -144,16 +158,23 @@ class Carrier(Generic[TableT]):
         ) as span:
             self.table = effect.table
             if self._serving is not None:
-                self._serving.swap(effect.table)
+                self._serving.swap(effect.table, applied_in=span.traceparent)
         self.traceparent = span.traceparent
         self.applied_at, self.applied_monotonic = self._clock.now(), self._clock.monotonic()
         self._metrics.applied.inc()
+        for decision in effect.changed:
+            # What was decided before this edge began is old, and says nothing of how fast word travels.
+            if decision.decided_at >= self._began:
+                lag_s = (self.applied_at - decision.decided_at).total_seconds()
+                self._metrics.decision_lag.observe(max(0.0, lag_s))
         log.info(
             "applied",
             decision=str(effect.version),
             previous=str(effect.previous),
             config_version=effect.config.config.config_version,
             routes=[f"{decision.route} {decision.version}" for decision in effect.changed[:10]],
+            path=path,
+            trace_id=trace_id_of(span.traceparent),
         )
         self.on_table()
         # The node file's own order is never kept: a kept one would hide what the file says next time.

@@ -16,6 +16,7 @@ from edge_router.loops.carry import Carrier
 from edge_router.ports import ControlPlane, StreamEvent
 from shared.backoff import Backoff
 from shared.clock import Clock
+from shared.cloudevents import context_of
 from shared.log import get_logger
 from shared.ports import Batch, Bus, PortError
 from shared.topics import BEATS, CONFIG, DECISIONS
@@ -107,6 +108,8 @@ class FollowBus:
                         now = self._clock.monotonic()
                         read_at, self._beat_read_at = self._beat_read_at, now
                         live = not batch.gap and (read_at is None or now - read_at <= LATE_S)
+                        if batch.records:
+                            self._carrier.bus_read(batch.records[-1].timestamp_ms)
                         for record in batch.records:
                             self._carrier.hear(BeatSeen(record.value or b"", live=live), "bus")
             except PortError as error:
@@ -116,7 +119,10 @@ class FollowBus:
     async def _take(self, batch: Batch) -> None:
         for number, record in enumerate(batch.records, start=1):
             value = record.value or b""
-            self._carrier.hear(ConfigSeen(value) if record.topic == CONFIG else DocumentSeen(value), "bus")
+            if record.topic == CONFIG:
+                self._carrier.hear(ConfigSeen(value), "bus")
+            else:
+                self._carrier.hear(DocumentSeen(value), "bus", context_of(record.headers))
             if number % EVENTS_AT_ONCE == 0:
                 await asyncio.sleep(0)
 

@@ -3,11 +3,13 @@ a second while there is traffic, and a sign of life once a round.
 
 A window is absolute state, so what a bus that was away did not hear is not kept for it: the next one
 says more. Where traffic to a target or of a route ends, its empty window is told once, so that nobody
-goes on reasoning from its last full one.
+goes on reasoning from its last full one. An ejection is told at once: it may be all that anybody has
+against the target.
 """
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from itertools import zip_longest
 from typing import Any, Final, TypeVar
 
@@ -22,7 +24,7 @@ from shared.telemetry import Telemetry
 from shared.topics import HEALTH
 from shared.vocabulary.config import Policy
 from shared.vocabulary.health import HealthEvent, PassiveWindow, RouteLoad
-from shared.vocabulary.terms import Role
+from shared.vocabulary.terms import Outcome, Role
 
 Item = TypeVar("Item")
 
@@ -31,6 +33,8 @@ log = get_logger(__name__)
 PUBLISH_TIMEOUT_S: Final = 2.0
 WINDOWS_PER_EVENT: Final = 1000
 """At most some 400 bytes each: well below `MAX_EVENT_BYTES`."""
+LEAST_PART: Final = 5
+"""Of `passive_s` that lies between two events at least, whatever happens."""
 LOADS_PER_EVENT: Final = 1000
 """At most some 200 bytes each, beside the windows."""
 
@@ -64,6 +68,8 @@ class Report:
         self._metrics = metrics
         self._seq = 0
         self._told: set[str] = set()
+        self._broken: dict[str, int] = {}
+        """Of each target, in the last window told: more of them are news, and worth a span."""
         self._told_routes: set[str] = set()
         self._working = True
 
@@ -76,8 +82,18 @@ class Report:
             if windows or loads or now >= round_at:
                 round_at = now + self._round_s
                 await self._tell(bus, windows, loads)
-            spent = self._clock.monotonic() - now
-            await asyncio.sleep(max(self._passive_s - spent, self._passive_s / 4))
+            await self._pause(self._clock.monotonic() - now)
+
+    async def _pause(self, spent_s: float) -> None:
+        """Until it is time again; or until a target is ejected, but no sooner than bounds the events."""
+        least_s = self._passive_s / LEAST_PART
+        await asyncio.sleep(least_s)
+        if (serving := self._serving()) is not None:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(serving.turned.wait(), max(self._passive_s - spent_s - least_s, 0.0))
+            serving.turned.clear()
+        else:
+            await asyncio.sleep(max(self._passive_s - spent_s - least_s, 0.0))
 
     def _windows(self) -> list[PassiveWindow]:
         """Those that say something, and an empty one for each target that fell silent."""
@@ -135,9 +151,10 @@ class Report:
         self._seq += 1
         config = self._carrier.follower.config
         with self._telemetry.span(
-            "publish",
+            f"publish {HEALTH}",
             kind="producer",
-            attributes={"messaging.destination.name": HEALTH, "leeward.entries": len(batch)},
+            attributes={**_KAFKA, "leeward.edge": self._edge, "leeward.entries": len(batch)},
+            record=self._worse(batch),
         ) as span:
             event = HealthEvent(
                 kind=kind,
@@ -165,6 +182,26 @@ class Report:
                 ),
                 timeout_s=PUBLISH_TIMEOUT_S,
             )
+
+    def _worse(self, batch: Sequence[PassiveWindow]) -> bool:
+        """Whether any target of `batch` has more broken attempts than when it was last told."""
+        broken = {window.target: _broken(window) for window in batch}
+        worse = any(count > self._broken.get(target, 0) for target, count in broken.items())
+        self._broken = {target: count for target, count in {**self._broken, **broken}.items() if count}
+        return worse
+
+
+def _broken(window: PassiveWindow) -> int:
+    return sum(window.counts.get(outcome, 0) for outcome in _BROKEN)
+
+
+_BROKEN: Final = (Outcome.REFUSED, Outcome.FAILED, Outcome.TIMED_OUT, Outcome.GARBLED)
+_KAFKA: Final = {
+    "messaging.system": "kafka",
+    "messaging.operation.name": "publish",
+    "messaging.operation.type": "send",
+    "messaging.destination.name": HEALTH,
+}
 
 
 def _batches(items: Sequence[Item], most: int) -> list[Sequence[Item]]:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from edge_router.core.fault_filter import FaultFilter
 from edge_router.loops.alarms import Alarms
 from edge_router.loops.carry import Carrier
 from edge_router.loops.follow import FollowStream
@@ -34,6 +35,8 @@ class Status:
     serving: Callable[[], Serving[Any] | None]
     url: Callable[[], str | None]
     admin_url: Callable[[], str | None]
+    faults: FaultFilter | None = None
+    """Where the node file allows drills to put any."""
     draining: bool = False
 
     def why_not_ready(self) -> str | None:
@@ -70,6 +73,7 @@ class Status:
             "refused": {f"{what}.{reason}": n for (what, reason), n in sorted(follower.refused.items())},
             "stream": self.stream.followed,
             "bus_reachable": None if self.bus is None else self.bus.reachable,
+            "fault_filter": None if self.faults is None else self.faults.shown(now),
             "loop_failures": dict(self.supervisor.failures),
             "boot": self.boot,
             "uptime_s": round(now - self.started_at, 3),

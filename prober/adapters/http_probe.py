@@ -33,6 +33,7 @@ must be less than all, or a connect that hangs could not be told from an answer 
 CONNECT_MOST_S: Final = 5.0
 """However patient the monitor: who waits longer for a handshake waits in vain."""
 USER_AGENT: Final = "leeward-prober"
+"""With the region behind it, so that a target (or a drill) can tell one region's probers from another's."""
 
 
 @dataclass(slots=True)
@@ -61,7 +62,7 @@ class _Stopped(Exception):
 class HttpProbe:
     """The `Probe` port over aiohttp. To be made inside a running event loop."""
 
-    def __init__(self, *, credentials: Credentials, clock: Clock) -> None:
+    def __init__(self, *, credentials: Credentials, clock: Clock, region: str | None = None) -> None:
         self._credentials = credentials
         self._clock = clock
         self._session = aiohttp.ClientSession(
@@ -71,7 +72,10 @@ class HttpProbe:
             auto_decompress=False,  # `identity` is asked for, and no body may grow in our memory
             middlewares=(_once,),
             trace_configs=[_tracing()],
-            headers={"user-agent": USER_AGENT, "accept-encoding": "identity"},
+            headers={
+                "user-agent": USER_AGENT if region is None else f"{USER_AGENT}/{region}",
+                "accept-encoding": "identity",
+            },
         )
 
     async def probe(self, job: Job) -> Finding | None:

@@ -15,8 +15,11 @@ from shared.vocabulary.node import Credential
 class Probes:
     """Hands each job to the adapter that speaks its kind. To be made inside a running event loop."""
 
-    def __init__(self, *, credentials: Mapping[str, Credential], clock: Clock) -> None:
-        http = HttpProbe(credentials=Credentials(credentials, clock=clock), clock=clock)
+    def __init__(
+        self, *, credentials: Mapping[str, Credential], clock: Clock, region: str | None = None
+    ) -> None:
+        """`region` is the prober's own, which targets are told."""
+        http = HttpProbe(credentials=Credentials(credentials, clock=clock), clock=clock, region=region)
         tcp = TcpProbe(clock=clock)
         self._by_kind: Mapping[str, Probe] = {"http": http, "chat": http, "embedding": http, "tcp": tcp}
 

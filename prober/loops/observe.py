@@ -15,7 +15,7 @@ from prober.ports import Probe
 from shared.clock import Clock
 from shared.log import get_logger
 from shared.supervise import Supervisor
-from shared.telemetry import Telemetry
+from shared.telemetry import Telemetry, trace_id_of
 
 log = get_logger(__name__)
 
@@ -125,7 +125,11 @@ class Observe:
             self._telemetry.begin(
                 "probe",
                 kind="client",
-                attributes={"leeward.target": job.target.id, "leeward.monitor": job.monitor.id},
+                attributes={
+                    "leeward.target": job.target.id,
+                    "leeward.monitor": job.monitor.id,
+                    "leeward.provider": job.target.provider,
+                },
             )
             if traced
             else None
@@ -148,6 +152,7 @@ class Observe:
             if span is not None:
                 span.set(leeward__outcome=finding.outcome.value, leeward__state=applied.after)
                 if not finding.outcome.good:
+                    span.set(error__type=finding.outcome.value)
                     span.fail(finding.detail)
             if applied.before != applied.after:
                 # A healthy target met for the first time is no event; hundreds of them are noise.
@@ -160,6 +165,7 @@ class Observe:
                     after=applied.after,
                     outcome=finding.outcome.value,
                     detail=finding.detail,
+                    trace_id=trace_id_of(span.traceparent) if span else None,
                 )
             if applied.news:
                 self._on_news()

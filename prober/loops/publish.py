@@ -108,11 +108,18 @@ class Publish:
         the round tells the rest."""
         traces = self._board.untold_traces(states)
         with self._telemetry.span(
-            "publish",
+            f"publish {topics.HEALTH}",
             kind="producer",
             parent=traces[0] if traces else None,
             links=traces[1 : 1 + MAX_LINKS],
-            attributes={"messaging.destination.name": topics.HEALTH, "leeward.entries": len(states)},
+            attributes={
+                "messaging.system": "kafka",
+                "messaging.operation.name": "publish",
+                "messaging.operation.type": "send",
+                "messaging.destination.name": topics.HEALTH,
+                "leeward.entries": len(states),
+            },
+            record=bool(traces),  # a round that repeats what is known is no news
         ) as span:
             for batch, encoded in batches(states, lambda some: self._encode(some, span)):
                 await self._publish(encoded, span, kind="probe" if batch else "heartbeat")

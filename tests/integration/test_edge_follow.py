@@ -53,6 +53,7 @@ class Recorder:
         self.windows: tuple[PassiveWindow, ...] = ()
         self.carried: tuple[RouteLoad, ...] = ()
         self.drained: float | None = None
+        self.turned = asyncio.Event()
 
     async def start(self, host: str, port: int) -> tuple[str, int]:
         return host, port
@@ -60,7 +61,7 @@ class Recorder:
     async def drain(self, timeout_s: float) -> None:
         self.drained = timeout_s
 
-    def swap(self, table: RouteTable) -> None:
+    def swap(self, table: RouteTable, *, applied_in: str | None = None) -> None:
         self.tables.append(table)
 
     def passive(self, window_s: float) -> tuple[PassiveWindow, ...]:

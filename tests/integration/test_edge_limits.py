@@ -2,17 +2,11 @@
 
 import asyncio
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import Any
 
 from prometheus_client import generate_latest
 
 from edge_router.core.limits import Limits
-from shared.telemetry import Span, SpanKind
 from tests.support.data_path import (
-    CALL,
     STREAM,
     STREAM_HEAD,
     Conversation,
@@ -82,74 +76,6 @@ async def test_a_client_that_stops_reading_is_given_up() -> None:
         await until(lambda: target.open == 0)
         writer.transport.abort()
         del reader
-
-
-@dataclass
-class _Span:
-    name: str
-    kind: SpanKind
-    parent: str | None
-    attributes: dict[str, Any]
-    traceparent: str
-    recording: bool = True
-    failed: str = ""
-    ended: bool = False
-
-    def set(self, **attributes: Any) -> None:
-        self.attributes.update({name.replace("__", "."): value for name, value in attributes.items()})
-
-    def event(self, name: str, attributes: Any = None) -> None: ...
-
-    def fail(self, reason: str) -> None:
-        self.failed = reason
-
-    def end(self) -> None:
-        self.ended = True
-
-
-@dataclass
-class _Recorder:
-    spans: list[_Span] = field(default_factory=list)
-
-    def begin(
-        self,
-        name: str,
-        *,
-        kind: SpanKind = "internal",
-        parent: str | None = None,
-        links: Sequence[str] = (),
-        attributes: Any = None,
-    ) -> Span:
-        trace = parent[3:35] if parent else "ab" * 16
-        span = _Span(name, kind, parent, dict(attributes or {}), f"00-{trace}-{len(self.spans) + 1:016x}-01")
-        self.spans.append(span)
-        return span
-
-    @contextmanager
-    def span(self, name: str, **how: Any) -> Iterator[Span]:
-        yield self.begin(name, **how)
-
-    async def close(self) -> None: ...
-
-
-async def test_a_request_is_one_server_span_with_a_client_span_for_each_attempt() -> None:
-    """All in the client's trace; each target gets the context of its own attempt; all ended, failures marked."""
-    recorder = _Recorder()
-    bad, good = Target(answer(b"{}", status="500 Internal Server Error")), Target()
-    parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
-    async with serving({"bad": bad, "good": good}, telemetry=recorder) as edge:
-        await edge.ask(CALL, fields=f"traceparent: {parent}\r\ntracestate: a=1\r\n")
-        await until(lambda: all(span.ended for span in recorder.spans))
-    server, first, second = recorder.spans
-    assert (server.kind, server.parent, server.name) == ("server", parent, "POST /v1/chat/completions")
-    assert server.attributes["gen_ai.request.model"] == "chat"
-    assert server.attributes["leeward.decision"] == "0.0"
-    assert server.attributes["http.response.status_code"] == 200
-    assert [first.kind, first.parent, second.parent] == ["client", server.traceparent, server.traceparent]
-    assert (first.attributes["leeward.target"], bool(first.failed)) == ("bad", True)
-    assert (second.attributes["leeward.target"], second.failed) == ("good", "")
-    assert bad.seen[0].fields["traceparent"] == first.traceparent
-    assert good.seen[0].fields["traceparent"] == second.traceparent
 
 
 async def test_metrics_tell_what_happened() -> None:

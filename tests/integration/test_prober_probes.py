@@ -424,6 +424,21 @@ async def test_a_monitor_s_headers_and_body_are_what_is_sent() -> None:
     assert (typed_headers["content-type"], typed_body) == ("text/plain", b"ping")
 
 
+async def test_a_target_is_told_which_regions_prober_asks() -> None:
+    """So that a drill can part one region's probers from a target, and an operator can read its log."""
+    requests: list[tuple[str, dict[str, str], bytes]] = []
+
+    async def note(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        requests.append(await request_of(reader))
+        writer.write(response(200, b"{}"))
+
+    async with served(note) as url:
+        probes = Probes(credentials={}, clock=SystemClock(), region="eu-west")
+        await within(1.0, probes, Job(target(url), monitor()))
+        await probes.close()
+    assert requests[0][1]["user-agent"] == "leeward-prober/eu-west"
+
+
 async def test_an_answer_that_was_cut_off_while_thinking_says_that_it_was_not_judged(probes: Probes) -> None:
     """The operator sees that the token limit is too small for the known answer to mean anything."""
     thinking = said("", "length", reasoning_content="Let me")

@@ -79,7 +79,7 @@ async def until(what: Callable[[], Any], *, within_s: float = 20.0) -> Any:
 async def test_a_failed_probe_and_the_edge_that_followed_are_one_chain(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """probe -> publish -> fold are one trace; decide links to it; decide -> commit, publish and apply are the next."""
+    """probe -> publish -> fold -> decide -> commit, publish -> receive -> apply: one trace, without a gap."""
     async with OtlpReceiver() as receiver:
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", receiver.endpoint)
         monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "100")
@@ -156,29 +156,32 @@ def _assert_chain(spans: list[ReceivedSpan]) -> None:
         names = []
         while span.parent_id in by_id:
             span = by_id[span.parent_id]
-            names.append(span.name)
+            names.append(f"{span.service} {span.name}")
         return names
 
-    applied = [span for span in spans if span.name.startswith("apply") and span.service == "leeward-edge"]
-    decides = {span.trace_id: span for span in spans if span.name == "decide" and span.links}
-    chained = [span for span in applied if span.trace_id in decides]
-    assert chained, (
-        f"no apply span in a linked decision's trace: {sorted({(s.service, s.name) for s in spans})}"
-    )
-    decide = decides[chained[-1].trace_id]
-    assert "decide" in ancestors(chained[-1])
-    in_trace = {span.name.split(" ")[0] for span in spans if span.trace_id == decide.trace_id}
-    assert {"decide", "commit", "publish", "apply"} <= in_trace, in_trace
-    linked_traces = {trace_id for trace_id, _ in decide.links}
-    probes = [
-        span
-        for span in spans
-        if span.name.startswith("probe")
-        and span.service == "leeward-prober"
-        and span.trace_id in linked_traces
+    failed = [span for span in spans if span.name == "probe" and span.attributes["leeward.target"] == DEAD]
+    (probe,) = [span for span in failed if span.attributes["leeward.state"] == "DOWN" and span.failed][:1]
+    trace = [span for span in spans if span.trace_id == probe.trace_id]
+    before = [
+        "leeward-control-plane decide",
+        "leeward-control-plane fold",
+        "leeward-prober publish leeward.health.v1",
+        "leeward-prober probe",
     ]
-    assert probes, "the decision links to no probe's trace"
-    told = [span for span in spans if span.name.startswith("fold") and span.trace_id in linked_traces]
-    assert any({"publish", "probe"} <= {name.split(" ")[0] for name in ancestors(span)} for span in told), (
-        "no fold descends from the probe by way of the prober's publish"
-    )
+    (applied,) = [span for span in trace if span.name == "apply"]
+    assert applied.attributes["leeward.path"] == "bus", "the only path of this test's world"
+    assert ancestors(applied) == [
+        "leeward-edge receive leeward.decisions.v1",
+        "leeward-control-plane publish leeward.decisions.v1",
+        *before,
+    ]
+    (commit,) = [span for span in trace if span.name == "commit"]
+    assert ancestors(commit) == before
+    decision = {
+        span.attributes["leeward.decision"] for span in trace if "leeward.decision" in span.attributes
+    }
+    assert len(decision) == 1, decision
+    known = {span.trace_id for span in spans}
+    dangling = [(span.name, link) for span in spans for link in span.links if link[0] not in known]
+    assert not dangling, "links lead to nothing that was recorded"
+    assert all(span.parent_id in by_id for span in trace if span is not probe), "a gap in the chain"

@@ -3,7 +3,7 @@
 import gzip
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from aiohttp import web
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
@@ -21,6 +21,20 @@ class ReceivedSpan:
     links: tuple[tuple[str, str], ...]
     """(trace id, span id) of each."""
     attributes: dict[str, object]
+    kind: str = ""
+    """`server`, `client`, `producer`, `consumer` or `internal`."""
+    start_ns: int = 0
+    end_ns: int = 0
+    failed: bool = False
+    status: str = ""
+    events: tuple[tuple[str, dict[str, object]], ...] = ()
+    """(name, attributes) of each."""
+
+
+def _plain(attributes: Any) -> dict[str, object]:
+    return {
+        item.key: getattr(item.value, item.value.WhichOneof("value") or "string_value") for item in attributes
+    }
 
 
 @dataclass(slots=True)
@@ -28,6 +42,8 @@ class OtlpReceiver:
     """Listens on a free loopback port within `async with`; `endpoint` goes into OTEL_EXPORTER_OTLP_ENDPOINT."""
 
     spans: list[ReceivedSpan] = field(default_factory=list)
+    bodies: list[bytes] = field(default_factory=list)
+    """Of every export, unpacked: for what must not be in any."""
     endpoint: str = ""
     _runner: web.AppRunner | None = None
 
@@ -56,6 +72,7 @@ class OtlpReceiver:
         body = await request.read()
         if body[:2] == b"\x1f\x8b":
             body = gzip.decompress(body)
+        self.bodies.append(body)
         message = ExportTraceServiceRequest.FromString(body)
         for resource_spans in message.resource_spans:
             resource = {item.key: item.value.string_value for item in resource_spans.resource.attributes}
@@ -69,12 +86,13 @@ class OtlpReceiver:
                             span_id=span.span_id.hex(),
                             parent_id=span.parent_span_id.hex(),
                             links=tuple((link.trace_id.hex(), link.span_id.hex()) for link in span.links),
-                            attributes={
-                                item.key: getattr(
-                                    item.value, item.value.WhichOneof("value") or "string_value"
-                                )
-                                for item in span.attributes
-                            },
+                            attributes=_plain(span.attributes),
+                            kind=span.SpanKind.Name(span.kind).removeprefix("SPAN_KIND_").lower(),
+                            start_ns=span.start_time_unix_nano,
+                            end_ns=span.end_time_unix_nano,
+                            failed=span.status.code == span.status.STATUS_CODE_ERROR,
+                            status=span.status.message,
+                            events=tuple((event.name, _plain(event.attributes)) for event in span.events),
                         )
                     )
         return web.Response(content_type="application/x-protobuf", body=b"")

@@ -1,25 +1,41 @@
 """Local ejection: every state under every event, and the promises of the module's head."""
 
 import itertools
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edge_router.adapters.lane import Lane
 from edge_router.core.admission import (
     BENCH_CAP_S,
     BENCH_S,
     CLEAN,
     DEMERITS,
+    EJECT_AT,
     FORGIVE_S,
     Admission,
     Event,
     State,
     admits,
     after_outcome,
+    after_window,
     step,
 )
-from shared.vocabulary.terms import Outcome
+from edge_router.core.table import Origin, TargetEntry
+from shared.vocabulary.terms import Dialect, Outcome
+
+ENTRY = TargetEntry(
+    "alpha", "east", Origin("http", "h", 1), b"h", b"", b'"m"', Dialect.OPENAI, None, 64, False
+)
+
+
+def failing(admission: Admission, now: float) -> Admission:
+    """After as many failures in a row as eject."""
+    for _ in range(EJECT_AT):
+        admission = after_outcome(admission, Outcome.REFUSED, now)
+    return admission
 
 
 @pytest.mark.parametrize(("state", "event"), list(itertools.product(State, Event)))
@@ -31,7 +47,8 @@ def test_every_state_has_an_answer_to_every_event(state: State, event: Event) ->
 @pytest.mark.parametrize(
     ("outcomes", "state"),
     [
-        ([Outcome.REFUSED], State.EJECTED),
+        ([Outcome.REFUSED] * 2, State.ADMITTING),
+        ([Outcome.REFUSED] * 3, State.EJECTED),
         ([Outcome.TIMED_OUT], State.ADMITTING),
         ([Outcome.TIMED_OUT] * 2, State.EJECTED),
         ([Outcome.FAILED] * 2, State.ADMITTING),
@@ -51,7 +68,7 @@ def test_what_ejects(outcomes: list[Outcome], state: State) -> None:
 
 def test_the_bench_is_followed_by_one_trial_at_a_time() -> None:
     """Nothing is admitted until then, and nothing more while the trial runs."""
-    ejected = after_outcome(CLEAN, Outcome.REFUSED, 100.0)
+    ejected = failing(CLEAN, 100.0)
     assert not admits(ejected, 100.0 + BENCH_S - 0.01)
     assert admits(ejected, 100.0 + BENCH_S)
     trial = step(ejected, Event.TRIAL, 101.0)
@@ -66,20 +83,20 @@ def test_the_bench_grows_to_its_cap_and_good_conduct_forgets() -> None:
     """1, 2, 4 … 60 s; after a minute without fault it starts at 1 s again."""
     now, admission, benches = 0.0, CLEAN, []
     for _ in range(9):
-        admission = after_outcome(admission, Outcome.REFUSED, now)
+        admission = failing(admission, now)
         benches.append(admission.until - now)
         now = admission.until
         admission = step(admission, Event.TRIAL, now)
     assert benches == [1, 2, 4, 8, 16, 32, BENCH_CAP_S, BENCH_CAP_S, BENCH_CAP_S]
     back = after_outcome(admission, Outcome.OK, now)
-    assert after_outcome(back, Outcome.REFUSED, now + 1.0).until - now - 1.0 == BENCH_CAP_S
-    assert after_outcome(back, Outcome.REFUSED, now + FORGIVE_S).until - now - FORGIVE_S == BENCH_S
+    assert failing(back, now + 1.0).until - now - 1.0 == BENCH_CAP_S
+    assert failing(back, now + FORGIVE_S).until - now - FORGIVE_S == BENCH_S
     assert after_outcome(back, Outcome.OK, now + FORGIVE_S) is CLEAN
 
 
 def test_late_results_do_not_lengthen_the_bench() -> None:
     """Requests that were under way when the target was ejected fail too: that is no news."""
-    ejected = after_outcome(CLEAN, Outcome.REFUSED, 0.0)
+    ejected = failing(CLEAN, 0.0)
     assert after_outcome(ejected, Outcome.REFUSED, 0.5).until == ejected.until
 
 
@@ -97,3 +114,35 @@ def test_a_target_always_gets_another_chance(history: list) -> None:
         else:
             admission = after_outcome(admission, what, now)
     assert admission.trial or admits(admission, now + BENCH_CAP_S)
+
+
+@pytest.mark.parametrize(
+    ("counts", "state"),
+    [
+        ({Outcome.OK: 10, Outcome.FAILED: 10}, State.EJECTED),
+        ({Outcome.OK: 11, Outcome.FAILED: 9}, State.ADMITTING),
+        ({Outcome.OK: 5, Outcome.FAILED: 9}, State.ADMITTING),
+        ({Outcome.OK: 10, Outcome.GARBLED: 4, Outcome.TIMED_OUT: 6}, State.EJECTED),
+        ({Outcome.OK: 10, Outcome.THROTTLED: 90}, State.ADMITTING),
+    ],
+)
+def test_a_share_of_failures_ejects(counts: dict[Outcome, int], state: State) -> None:
+    """Half of twenty; being throttled is no failure."""
+    assert after_window(CLEAN, counts, 5.0).state is state
+
+
+def test_who_is_admitted_again_begins_anew() -> None:
+    """What failed before it was ejected does not eject it again."""
+    lane = Lane(ENTRY, cast(Any, None), {})
+    for n in range(40):
+        lane.begin(n / 10)
+        if n % 2:
+            lane.ended(Outcome.FAILED, n / 10, trial=False)
+        else:
+            lane.won(n / 10, 0.01, 0.01)
+    lane.refresh(4.0)
+    assert lane.admission.state is State.EJECTED
+    assert lane.begin(5.5)
+    lane.won(5.5, 0.01, 0.01)
+    lane.refresh(6.0)
+    assert lane.admission.state is State.ADMITTING

@@ -18,6 +18,8 @@ class Stand:
     state: Readiness = Readiness.READY
     back: float = 0.0
     cost: float = 1.0
+    success: float = 1.0
+    latency_ms: float = 0.0
 
     def readiness(self, now: float) -> Readiness:
         return self.state
