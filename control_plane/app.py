@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from pathlib import Path
 
+from control_plane.ports_alerts import Outgoing
 from control_plane.replica import Replica
 from shared.boot import next_boot
 from shared.clock import Clock, SystemClock
@@ -27,6 +28,7 @@ async def run(file: NodeFile, *, started: Callable[[], None] | None = None) -> N
 
     Raises OSError when the address is taken or may not be listened on.
     """
+    from control_plane.adapters.webhook import HttpOutgoing
     from shared.adapters.etcd import EtcdStore
     from shared.adapters.kafka import KafkaBus
     from shared.adapters.otel import telemetry_from_env
@@ -39,6 +41,8 @@ async def run(file: NodeFile, *, started: Callable[[], None] | None = None) -> N
         stack.push_async_callback(telemetry.close)
         store = EtcdStore(node.etcd, clock=clock)
         stack.push_async_callback(store.close)
+        outgoing = HttpOutgoing()
+        stack.push_async_callback(outgoing.close)
         by_address: dict[BusAddress, Bus] = {}
         for region, address in node.buses.items():
             if address not in by_address:
@@ -54,6 +58,7 @@ async def run(file: NodeFile, *, started: Callable[[], None] | None = None) -> N
             stop=stack.enter_context(ended_by_signal()),
             started=started,
             boot=next_boot(Path(node.state_dir), node.id),
+            outgoing=outgoing,
         )
 
 
@@ -69,6 +74,7 @@ async def serve(
     api: bool = True,
     started: Callable[[], None] | None = None,
     boot: int | None = None,
+    outgoing: Outgoing | None = None,
 ) -> None:
     """Run a replica until `stop`, over whatever ports it is given; without `api` it opens no socket.
 
@@ -86,6 +92,7 @@ async def serve(
             rng=rng,
             telemetry=telemetry,
             boot=boot,
+            outgoing=outgoing,
         )
         if api:
             await stack.enter_async_context(_listening(replica, supervisor))
@@ -99,16 +106,20 @@ async def serve(
 
 def _listening(replica: Replica, supervisor: Supervisor) -> AbstractAsyncContextManager[None]:
     """The API on `node.listen`. Imported here: a replica without API needs no web framework."""
-    from control_plane.adapters.listener import bind, listening
+    from control_plane.adapters.listener import bind, listening, server_context
+    from control_plane.api.access import is_loopback
     from control_plane.api.build import build
-    from control_plane.api.guard import check_listen, is_loopback, own_hosts
+    from control_plane.api.guard import check_listen, own_hosts
 
-    listen = replica.node.listen
-    assert listen is not None
-    host = listen.rpartition(":")[0]
-    check_listen(host, insecure=os.environ.get(INSECURE_LISTEN) == "1")
-    sock = bind(listen)
+    node = replica.node
+    assert node.listen is not None
+    host = node.listen.rpartition(":")[0]
+    check_listen(host, tokens=bool(node.api.tokens), insecure=os.environ.get(INSECURE_LISTEN) == "1")
+    if node.api.tokens and node.api.tls is None and not is_loopback(host):
+        log.warning("tokens travel in clear: name api.tls, unless something in front of this speaks TLS")
+    context = server_context(node.api.tls) if node.api.tls is not None else None
+    sock = bind(node.listen)
     port = sock.getsockname()[1]
-    hosts = own_hosts(host, port, replica.node.advertise_url) if is_loopback(host) else frozenset()
+    hosts = own_hosts(host, port, node.advertise_url) if is_loopback(host) else frozenset()
     log.info("listening", address=f"{host}:{port}")
-    return listening(build(replica, hosts=hosts), sock, supervisor)
+    return listening(build(replica, hosts=hosts), sock, supervisor, tls=context)

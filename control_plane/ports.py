@@ -1,16 +1,17 @@
 """What loops and API share: the values that etcd holds as a replica mirrors them, and the questions
 the API may ask a replica (`Answers`). Kafka and etcd themselves are `shared.ports`."""
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from pydantic import AwareDatetime, Field
 
 from control_plane.core.config_check import Judgement
 from control_plane.core.config_diff import Change
 from control_plane.core.onward import Course
+from control_plane.ports_drills import DrillDesk
 from shared.vocabulary.audit import AuditEntry
 from shared.vocabulary.base import NO_VERSION, Id, Message, Sha256, Traceparent, Version
 from shared.vocabulary.config import Fleet, FleetConfig
@@ -135,8 +136,26 @@ class LeaderView:
     """Since this replica last saw a Beat of a standing leader; None when it never did."""
 
 
+@dataclass(frozen=True, slots=True)
+class EtcdView:
+    """How well this replica knows what etcd holds."""
+
+    followed: bool
+    """Whether changes arrive, as far as this side can tell."""
+    age_s: float | None
+    """Since etcd last said anything that was news; None before it was first read."""
+
+
 class NotKept(LookupError):
-    """A version that was never committed, or whose history has been collected."""
+    """Nothing on record has this name or number: it never was, or its record has been dropped."""
+
+
+class Unfit(Exception):
+    """It must not be done as things stand; `reasons` says why, a sentence each."""
+
+    def __init__(self, *reasons: str) -> None:
+        super().__init__("; ".join(reasons))
+        self.reasons = reasons
 
 
 class Implausible(ValueError):
@@ -220,14 +239,6 @@ class ConfigCentre(Protocol):
         ...
 
 
-class Unfit(Exception):
-    """It must not be done as things stand; `reasons` says why, a sentence each."""
-
-    def __init__(self, *reasons: str) -> None:
-        super().__init__("; ".join(reasons))
-        self.reasons = reasons
-
-
 class RolloutDesk(Protocol):
     """Rollouts as operators see and steer them. What is a coroutine is one audited write, and may raise
     Busy and PortError beside what it names."""
@@ -261,14 +272,6 @@ class Grounds:
     rollouts: tuple[Rollout, ...]
 
 
-class OrderRefused(Exception):
-    """An override is not given: it makes no sense, or it would leave a route nobody healthy."""
-
-
-class NoSuchOrder(LookupError):
-    """No override of this id is on record."""
-
-
 @dataclass(frozen=True, slots=True)
 class Given:
     """An override that was given, and what its giver should know."""
@@ -285,11 +288,11 @@ class OverrideDesk(Protocol):
         ...
 
     async def give(self, request: OverrideRequest) -> Given:
-        """Put it in force. Raises OrderRefused, Busy."""
+        """Put it in force. Raises Unfit, Busy."""
         ...
 
     async def lift(self, name: str, *, author: str, reason: str) -> Override:
-        """End it now; what is over already stays as it is. Raises NoSuchOrder, Busy."""
+        """End it now; what is over already stays as it is. Raises NotKept, Busy."""
         ...
 
 
@@ -321,7 +324,7 @@ class Restored:
     """Number of the audit entry."""
 
 
-class InUse(Exception):
+class InUse(Unfit):
     """Operators have written here: restoring would put that aside."""
 
 
@@ -362,6 +365,11 @@ class Answers(Protocol):
     @property
     def overrides(self) -> OverrideDesk:
         """Operators' orders."""
+        ...
+
+    @property
+    def drills(self) -> DrillDesk:
+        """Rehearsed failures."""
         ...
 
     def audit(self) -> Sequence[AuditEntry]:
@@ -410,6 +418,17 @@ class Answers(Protocol):
 
     def follow(self) -> AsyncGenerator[bytes, None]:
         """The event stream of one reader, encoded. Raises TooManyReaders at once."""
+        ...
+
+    def etcd(self) -> EtcdView:
+        """How well this replica knows etcd."""
+        ...
+
+    def live(
+        self, take: Callable[[], Mapping[str, Mapping[str, Any]]], *, after: str
+    ) -> AsyncGenerator[bytes, None]:
+        """What `take` pictures, as it changes: the encoded events of one reader, who has seen `after`. The
+        same `take` for all. Raises TooManyReaders at once."""
         ...
 
     def metrics(self) -> bytes:

@@ -5,20 +5,23 @@ It reads no clock but the given one, draws on no randomness but the given one, a
 `stop` does not end.
 """
 
-import asyncio
 import random
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from control_plane.catalogue.loader import builtin
 from control_plane.core.fold import EventFold
 from control_plane.core.onward import Course
 from control_plane.loops.announce import Announcer
 from control_plane.loops.archive import Backups
 from control_plane.loops.blobs import Blobs, Missing
 from control_plane.loops.collect import Collector
+from control_plane.loops.drill_watch import DrillWatch
+from control_plane.loops.drills import Drills
 from control_plane.loops.edges import EdgeTable
 from control_plane.loops.lead import Lead, advertised_url
 from control_plane.loops.ledger import Records
+from control_plane.loops.live import Live, Picture
 from control_plane.loops.mirror import Mirror
 from control_plane.loops.observe import Heard, Observer
 from control_plane.loops.operations import Operations
@@ -38,6 +41,7 @@ from control_plane.ports import (
     Archive,
     ConfigCentre,
     EdgeRecord,
+    EtcdView,
     Grounds,
     InForce,
     LeaderRecord,
@@ -48,8 +52,10 @@ from control_plane.ports import (
     RolloutDesk,
     Transition,
 )
+from control_plane.ports_alerts import Outgoing
+from control_plane.ports_drills import DrillDesk
+from control_plane.watch import Watch
 from shared.clock import Clock
-from shared.log import get_logger
 from shared.ports import Bus, Coordination
 from shared.supervise import Supervisor
 from shared.telemetry import Telemetry
@@ -60,12 +66,8 @@ from shared.vocabulary.decision import Ack, Beat, Decision
 from shared.vocabulary.node import Node
 from shared.vocabulary.view import BusHealth, HealthView
 
-log = get_logger(__name__)
-
 FINISH_S = 2.0
 """Longest that a graceful end waits for the write under way."""
-LAG_S = 0.25
-ETCD_HEALTH_S = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,6 +94,9 @@ class _Desks:
     rollouts: Rollouts
     stager: Stager
     """Moves rollouts from step to step."""
+    drills: Drills
+    drill_watch: DrillWatch
+    """Begins those that are due, and ends those that lost their runner."""
 
 
 class Replica:
@@ -99,7 +104,8 @@ class Replica:
     leaving the supervisor without `stop` is a crash, as far as anybody else can tell.
 
     `buses` maps each region to its bus; several regions may share one. `boot` numbers this life, by the
-    wall clock where nobody kept count. Must be made inside the loop.
+    wall clock where nobody kept count. `outgoing` is the way to webhooks; without it nobody is told. Must
+    be made inside the loop.
     """
 
     def __init__(
@@ -113,6 +119,7 @@ class Replica:
         rng: random.Random,
         telemetry: Telemetry,
         boot: int | None = None,
+        outgoing: Outgoing | None = None,
     ) -> None:
         self.node = node
         self._buses = buses
@@ -163,6 +170,8 @@ class Replica:
             metrics=metrics,
             own_beat=self._own_beat,
         )
+        self._live = Live(clock=clock, life=f"{node.id}.{int(clock.now().timestamp() * 1000)}")
+        self._watch = self._made_watch(outgoing)
 
     def start(self, supervisor: Supervisor) -> None:
         """Run every loop."""
@@ -180,13 +189,14 @@ class Replica:
         supervisor.start("etcd beats", self._office.publisher.run_etcd_beats)
         supervisor.start("stage", self._desks.stager.run)
         supervisor.start("collect", self._office.collector.run)
+        supervisor.start("drills", self._desks.drill_watch.run)
         supervisor.start("clear overrides", self._desks.clearance.run)
-        supervisor.start("lag", self._watch_lag)
-        supervisor.start("etcd health", self._watch_etcd)
+        self._watch.start(supervisor)
 
     async def stop(self) -> None:
         """Finish the write under way, resign, and send stream readers elsewhere."""
         self._hub.close()
+        self._live.close()
         await self._office.reconciler.stop(min(FINISH_S, self.node.timings.drain_s))
         await self._lead.resign()
 
@@ -210,6 +220,10 @@ class Replica:
     @property
     def rollouts(self) -> RolloutDesk:
         return self._desks.rollouts
+
+    @property
+    def drills(self) -> DrillDesk:
+        return self._desks.drills
 
     def unready(self) -> Sequence[str]:
         return () if self._mirror.listed else ("etcd has not been read yet",)
@@ -275,9 +289,16 @@ class Replica:
     def follow(self) -> AsyncGenerator[bytes, None]:
         return self._hub.follow()
 
+    def etcd(self) -> EtcdView:
+        return EtcdView(self._mirror.following and self._watch.etcd.reachable, self._mirror.heard_age_s)
+
+    def live(self, take: Callable[[], Picture], *, after: str) -> AsyncGenerator[bytes, None]:
+        return self._live.follow(take, after=after)
+
     def metrics(self) -> bytes:
         for bus in self._distinct():
             self._metrics.bus_reachable.labels(bus.region).set(bus.reachable)
+        self._watch.measure()
         return self._metrics.render()
 
     # ------------------------------------------------------------ wiring
@@ -315,6 +336,7 @@ class Replica:
             mirror=self._mirror,
             viewer=self._viewer,
             seen=self._heard.seen,
+            folds=self._heard.folds,
             publisher=publisher,
             nudge=self._nudge,
             warm=lambda: all(observer.caught_up for observer in self._observers.values()),
@@ -329,11 +351,38 @@ class Replica:
         collector = Collector(self._store, records, lead=self._lead, clock=self._clock, metrics=self._metrics)
         return _Office(reconciler=reconciler, publisher=publisher, collector=collector)
 
+    def _made_watch(self, outgoing: Outgoing | None) -> Watch:
+        return Watch(
+            self._store,
+            node=self.node,
+            lead=self._lead,
+            mirror=self._mirror,
+            view=self.view,
+            edges=self.edges,
+            config=self._config,
+            observers=tuple(self._observers.values()),
+            outgoing=outgoing,
+            clock=self._clock,
+            rng=self._rng,
+            metrics=self._metrics,
+        )
+
     def _made_desks(self) -> _Desks:
         store, blobs, clock, name = self._store, self._blobs, self._clock, self.node.id
         seen, view, in_force = self._heard.seen, self.view, self.in_force
         operations = Operations(store, blobs, replica=name, clock=clock)
         stager = Stager(operations, lead=self._lead, in_force=in_force, view=view, replica=name, clock=clock)
+        shelf, lead = self._mirror.drills, self._lead
+        drills = Drills(
+            operations,
+            store,
+            blobs,
+            shelf=shelf,
+            catalogue=builtin(),
+            in_force=in_force,
+            view=view,
+            clock=clock,
+        )
         restorer = Restorer(store, blobs, seen=seen, replica=name, clock=clock)
         return _Desks(
             configs=Versions(store, blobs, operations, seen=seen, view=view, edges=self.edges, clock=clock),
@@ -342,6 +391,10 @@ class Replica:
             clearance=Clearance(operations, self._mirror, lead=self._lead, replica=name, clock=clock),
             rollouts=Rollouts(operations, stager, in_force=in_force, view=view, clock=clock),
             stager=stager,
+            drills=drills,
+            drill_watch=DrillWatch(
+                drills, operations, store, shelf=shelf, lead=lead, replica=name, clock=clock
+            ),
         )
 
     def _distinct(self) -> list[Bus]:
@@ -373,25 +426,3 @@ class Replica:
         """The last Beat of the term under way, when it is ours."""
         term, beat = self._lead.term, self._last_beat
         return beat if term is not None and beat is not None and beat.epoch == term.epoch else None
-
-    async def _watch_etcd(self) -> None:
-        """Say aloud when etcd raises an alarm: out of space, it takes no more decisions."""
-        alarms: tuple[str, ...] = ()
-        while True:
-            health = await self._store.health()
-            self._metrics.etcd_reachable.set(health.reachable)
-            if health.reachable and health.alarms != alarms:
-                alarms = health.alarms
-                log.error("etcd raised an alarm" if alarms else "etcd has no alarm any more", alarms=alarms)
-            self._metrics.etcd_alarms.set(len(alarms))
-            await asyncio.sleep(ETCD_HEALTH_S)
-
-    async def _watch_lag(self) -> None:
-        """The worst lateness of a short sleep in the last second."""
-        while True:
-            worst = 0.0
-            for _ in range(round(1.0 / LAG_S)):
-                before = self._clock.monotonic()
-                await asyncio.sleep(LAG_S)
-                worst = max(worst, self._clock.monotonic() - before - LAG_S)
-            self._metrics.loop_lag.set(max(0.0, worst))

@@ -2,13 +2,14 @@
 
 import asyncio
 import socket
+import ssl
 from collections.abc import AsyncIterator, Generator
 from contextlib import asynccontextmanager, contextmanager
 
 import uvicorn
 
 from shared.supervise import Supervisor
-from shared.vocabulary.node import HostPort
+from shared.vocabulary.node import HostPort, ServerTls
 
 BACKLOG = 1024
 START_S = 5
@@ -41,9 +42,24 @@ def bind(listen: HostPort) -> socket.socket:
         raise OSError(error.errno, f"cannot listen on {listen}: {error.strerror or error}") from error
 
 
+def server_context(tls: ServerTls) -> ssl.SSLContext:
+    """For the listener. Raises OSError, naming the files, where they cannot be used."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        context.load_cert_chain(tls.cert_file, tls.key_file)
+    except OSError as error:  # ssl.SSLError is one
+        raise OSError(
+            error.errno, f"api.tls, {tls.cert_file} and {tls.key_file}: {error.strerror or error}"
+        ) from error
+    return context
+
+
 @asynccontextmanager
-async def listening(app: object, sock: socket.socket, supervisor: Supervisor) -> AsyncIterator[None]:
-    """Serve `app` on `sock` while inside; leaving stops accepting and lets requests finish, 2 s at most."""
+async def listening(
+    app: object, sock: socket.socket, supervisor: Supervisor, *, tls: ssl.SSLContext | None = None
+) -> AsyncIterator[None]:
+    """Serve `app` on `sock` while inside, over TLS where a context is given; leaving stops accepting and lets requests finish, 2 s at most."""
     config = uvicorn.Config(
         app,  # type: ignore[arg-type]
         http="httptools",
@@ -55,6 +71,7 @@ async def listening(app: object, sock: socket.socket, supervisor: Supervisor) ->
         proxy_headers=False,
         timeout_keep_alive=30,
         timeout_graceful_shutdown=GRACE_S,
+        ssl_context_factory=None if tls is None else lambda config, default: tls,
     )
     server = _Server(config)
     task = supervisor.spawn("http", server.serve(sockets=[sock]))

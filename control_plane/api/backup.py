@@ -1,14 +1,14 @@
 """Backup and restore over HTTP, so that neither needs access to etcd."""
 
-from typing import Annotated, Any
+from collections.abc import Awaitable
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Request
 
 from control_plane.api.answers import VersionText
 from control_plane.api.events import EventStream
-from control_plane.api.problems import ApiError, describe
-from control_plane.core.backup import Damaged
-from control_plane.ports import Answers, Busy, InUse, NotKept, RestoreOrder, TooLarge
+from control_plane.api.problems import SOON, ApiError, describe, etcd_silent, written
+from control_plane.ports import Answers, NotKept, Restored, RestoreOrder
 from shared.ports import PortError
 from shared.vocabulary.base import Message, Version
 from shared.vocabulary.override import Author, Words
@@ -59,9 +59,9 @@ def backup(answers: Answers) -> APIRouter:
         try:
             lines = await answers.archive.backup(Version.parse(since) if since is not None else None)
         except NotKept as gone:
-            raise ApiError(404, f"not kept: {gone}") from None
+            raise ApiError(404, str(gone)) from None
         except PortError as error:
-            raise ApiError(503, f"etcd does not answer: {error}", headers={"retry-after": "1"}) from None
+            raise ApiError(503, etcd_silent(error), headers=SOON) from None
         return Lines(lines)
 
     @router.post(
@@ -103,23 +103,9 @@ async def _body(request: Request) -> bytes:
     return bytes(body)
 
 
-async def _told(outcome: Any) -> RestoreReport:
-    try:
-        done = await outcome
-    except Damaged as damaged:
-        raise ApiError(422, f"nothing was restored: {damaged}") from None
-    except InUse as used:
-        raise ApiError(409, f"nothing was restored: {used}, unless forced") from None
-    except TooLarge as large:
-        raise ApiError(413, f"nothing was restored: {large}") from None
-    except Busy as busy:
-        raise ApiError(503, str(busy), headers={"retry-after": "1"}) from None
-    except PortError:
-        raise ApiError(
-            503,
-            "etcd does not answer: whether it was restored will be seen in /v1/audit",
-            headers={"retry-after": "1"},
-        ) from None
+async def _told(outcome: Awaitable[Restored]) -> RestoreReport:
+    """What stands now. Raises ApiError."""
+    done = await written(outcome, undone="nothing was restored")
     return RestoreReport(
         generation=done.generation,
         config_version=done.config_version,

@@ -12,9 +12,25 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ValidationError
 
 from control_plane.api.problems import ApiError
+from shared.vocabulary.base import Message
+from shared.vocabulary.override import Author, Words
 
 MAX_BODY_BYTES = 64 * 1024
 Model = TypeVar("Model", bound=BaseModel)
+
+
+class Word(Message):
+    """Who begins something or ends it before its time, and why."""
+
+    author: Author
+    reason: Words
+
+
+class ForcibleWord(Word):
+    """As `Word`, where it may be refused."""
+
+    forced: bool = False
+    """Though nobody who answers were left to the route."""
 
 
 def json_body(model: type[BaseModel]) -> dict[str, Any]:

@@ -1,20 +1,30 @@
 """The ASGI application of a replica."""
 
-import base64
-import hashlib
-import re
-from importlib.resources import files
 from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
-from fastapi.responses import HTMLResponse
 from pydantic import BaseModel
 
-from control_plane.api import audit, backup, config, overrides, plan, rollouts, routes
+from control_plane.api import (
+    audit,
+    backup,
+    bodies,
+    config,
+    dashboard,
+    drills,
+    live,
+    overrides,
+    plan,
+    rollouts,
+    routes,
+    whoami,
+)
+from control_plane.api.access import OPEN, ROLES, Access, gates
 from control_plane.api.guard import Guard
 from control_plane.api.problems import Problem, describe, install
 from control_plane.ports import Answers
+from shared.clock import Clock, SystemClock
 from shared.vocabulary.decision import Ack
 from shared.vocabulary.override import OverrideRequest
 
@@ -24,15 +34,16 @@ BODIES: tuple[type[BaseModel], ...] = (
     config.ConfigPut,
     config.Rollback,
     rollouts.RolloutOrder,
-    rollouts.Word,
     OverrideRequest,
-    overrides.Lift,
+    bodies.Word,
+    bodies.ForcibleWord,
+    *drills.BODIES,
 )
 """What operations take, for the description (see `bodies`)."""
 
 
-def build(answers: Answers, *, hosts: frozenset[str]) -> FastAPI:
-    """Everything but the socket. `hosts` is for `Guard`; empty takes any Host."""
+def build(answers: Answers, *, hosts: frozenset[str], clock: Clock | None = None) -> FastAPI:
+    """Everything but the socket. `hosts` is for `Guard`; empty takes any Host. Raises `access.Unstated`."""
     app = FastAPI(
         title="Leeward control plane",
         summary="Health, decisions and their reasons, from any replica.",
@@ -51,18 +62,21 @@ def build(answers: Answers, *, hosts: frozenset[str]) -> FastAPI:
             rollouts.rollouts,
             overrides.overrides,
             audit.audit,
+            live.live,
             backup.backup,
         ),
+        *(drills.schedules, drills.drills, drills.one_drill, drills.running),
     ):
         app.include_router(router(answers))
-    page = files("control_plane.api").joinpath("index.html").read_text()
-    policy = f"default-src 'none'; connect-src 'self'; style-src 'unsafe-inline'; script-src '{_hash(page)}'"
-
-    @app.get("/", include_in_schema=False)
-    async def index() -> HTMLResponse:
-        return HTMLResponse(page, headers={"content-security-policy": policy, "cache-control": "no-store"})
-
+    app.include_router(dashboard.dashboard())
+    app.include_router(whoami.whoami())
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
+    app.add_middleware(
+        Access,
+        api=answers.node.api,
+        gates=gates(app.routes),
+        clock=clock if clock is not None else SystemClock(),
+    )
     app.add_middleware(Guard, hosts=hosts)
     return app
 
@@ -79,18 +93,15 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
             described = model.model_json_schema(ref_template="#/components/schemas/{model}")
             schemas.update(described.pop("$defs", {}))
             schemas[model.__name__] = described
-        for operations in schema["paths"].values():
+        schema["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
+        for path, operations in schema["paths"].items():
             for method, operation in operations.items():
-                guarded = (421,) if method == "get" else (403, 413, 415, 421)
+                asks = ROLES.get(f"{method.upper()} {path}") != OPEN
+                guarded = ((401, 403, 429) if asks else ()) + (
+                    (421,) if method == "get" else (403, 413, 415, 421)
+                )
                 takes = bool(operation.get("parameters")) or "requestBody" in operation
                 for status, answer in describe(*guarded, *((422,) if takes else ())).items():
                     operation["responses"][str(status)] = answer
         app.openapi_schema = schema
     return app.openapi_schema
-
-
-def _hash(page: str) -> str:
-    """The content security policy's name for the page's one script."""
-    found = re.search(r"<script>(.*)</script>", page, re.DOTALL)
-    assert found is not None
-    return "sha256-" + base64.b64encode(hashlib.sha256(found[1].encode()).digest()).decode()

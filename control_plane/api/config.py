@@ -4,6 +4,7 @@ A change names the entity tag of what it was prepared from (RFC 6585, section 3:
 section 13.1.1: 412 when that is no longer in force), so that nobody overwrites what they have not seen.
 """
 
+from collections.abc import Awaitable
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
@@ -11,20 +12,10 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from control_plane.api.bodies import json_body, json_only, json_value, strictly, validated
-from control_plane.api.problems import ApiError, Fault, describe, problem
+from control_plane.api.problems import ApiError, Fault, describe, problem, written
 from control_plane.core.config_check import Finding
 from control_plane.core.config_diff import Change
-from control_plane.ports import (
-    Answers,
-    Busy,
-    ConfigHead,
-    ConfigOrder,
-    ConfigOutcome,
-    NotKept,
-    Objected,
-    Stale,
-    TooLarge,
-)
+from control_plane.ports import Answers, ConfigHead, ConfigOrder, ConfigOutcome, NotKept
 from shared.config_file import fleet_faults
 from shared.ports import PortError
 from shared.vocabulary.base import Message, Sha256
@@ -134,7 +125,7 @@ def config(answers: Answers) -> APIRouter:
         fleet, faults, order = _read(value)
         if fleet is None or faults:
             return _unfit(request, faults)
-        return await _told(answers.configs.apply(fleet, _order(order, based_on, dry_run)), request)
+        return await _told(answers.configs.apply(fleet, _order(order, based_on, dry_run)))
 
     return router
 
@@ -182,7 +173,7 @@ def versions(answers: Answers) -> APIRouter:
         """Its fleet under a new version, for versions never go back. Judged as any other change."""
         asked = await strictly(Rollback, request)
         order = _order(asked, None if if_match is None else _tag(if_match), dry_run)
-        return await _told(answers.configs.roll_back(asked.to, order), request)
+        return await _told(answers.configs.roll_back(asked.to, order))
 
     return router
 
@@ -225,32 +216,9 @@ def _tag(if_match: str) -> str | None:
     return None if if_match.strip() == "*" else if_match.strip()
 
 
-async def _told(outcome: Any, request: Request) -> Any:
-    """What became of it, or the problem that it met."""
-    try:
-        done: ConfigOutcome = await outcome
-    except Stale as stale:
-        raise ApiError(412, str(stale)) from None
-    except Objected as objected:
-        findings = objected.judgement.objections
-        return problem(
-            409,
-            "refused unless forced: " + "; ".join(finding.what for finding in findings),
-            instance=request.url.path,
-            faults=[Fault(where=finding.where, what=finding.what) for finding in findings],
-        )
-    except TooLarge as large:
-        raise ApiError(413, str(large)) from None
-    except NotKept as gone:
-        raise ApiError(404, f"not kept: {gone}") from None
-    except Busy as busy:
-        raise ApiError(503, str(busy), headers={"retry-after": "1"}) from None
-    except PortError as error:
-        raise ApiError(
-            503,
-            f"etcd: {error}; whether it was changed will be seen in /v1/config/versions",
-            headers={"retry-after": "1"},
-        ) from None
+async def _told(outcome: Awaitable[ConfigOutcome]) -> ConfigChanged:
+    """What became of it. Raises ApiError."""
+    done = await written(outcome, look="GET /v1/config/versions")
     return ConfigChanged(
         applied=done.applied,
         config_version=done.config_version,

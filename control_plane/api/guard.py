@@ -1,4 +1,4 @@
-"""What a browser on the operator's machine must not be tricked into: the API has no log-in on loopback.
+"""What a browser on the operator's machine must not be tricked into: on loopback the API may ask for no token.
 
 DNS rebinding: a name of the attacker's that resolves to 127.0.0.1 arrives with its own Host, which is
 refused. Cross-site writes: a browser sends Origin with every POST, which must be ours; and a form
@@ -6,10 +6,10 @@ cannot send JSON, which alone is taken (`bodies`).
 """
 
 from collections.abc import Awaitable, Callable
-from ipaddress import ip_address
 from typing import Any
 from urllib.parse import urlsplit
 
+from control_plane.api.access import is_loopback
 from control_plane.api.problems import problem
 
 Scope = dict[str, Any]
@@ -24,36 +24,27 @@ class ListenRefused(PermissionError):
     """Listening there would let anybody on the network steer the fleet."""
 
 
-def check_listen(host: str, *, insecure: bool) -> None:
-    """Raises ListenRefused for an address other machines can reach, unless the operator insists.
+def check_listen(host: str, *, tokens: bool, insecure: bool) -> None:
+    """Raises ListenRefused for an address that other machines can reach, where whoever reaches it may do
+    everything: without `tokens`, unless the operator insists.
 
-    Until the API knows tokens and roles, `LEEWARD_INSECURE_LISTEN=1` is that insistence: for
-    container networks where something else guards the port.
+    `LEEWARD_INSECURE_LISTEN=1` is that insistence: for container networks where something else guards
+    the port.
     """
-    if insecure or is_loopback(host):
+    if tokens or insecure or is_loopback(host):
         return
     raise ListenRefused(
-        f"listen {host!r} is reachable from other machines and the API has no authentication: "
-        "listen on 127.0.0.1, or set LEEWARD_INSECURE_LISTEN=1 where the network itself is trusted"
+        f"listen {host!r} is reachable from other machines and the API has no tokens: name some under "
+        "node.api.tokens (`leeward token` makes one), listen on 127.0.0.1, or set "
+        "LEEWARD_INSECURE_LISTEN=1 where the network itself is trusted"
     )
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches it."""
-    bare = host.strip("[]")
-    if bare == "localhost":
-        return True
-    try:
-        return ip_address(bare).is_loopback
-    except ValueError:
-        return False
 
 
 class Guard:
     """ASGI middleware: refuses foreign Hosts, and writes from foreign Origins.
 
     `hosts` are the values of Host that are ours, lower case; empty where the listener is open to the
-    network by the operator's word, where a name proves nothing. Origins must match in any case.
+    network, where a name proves nothing: tokens do, or the operator's word. Origins must match in any case.
     """
 
     def __init__(self, app: App, *, hosts: frozenset[str]) -> None:

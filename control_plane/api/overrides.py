@@ -1,27 +1,15 @@
 """`/v1/overrides`: drain, pin, weights, freeze; each with an author, a reason and an end."""
 
-from collections.abc import Awaitable
 from datetime import datetime
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 
-from control_plane.api.bodies import json_body, json_only, strictly
-from control_plane.api.problems import ApiError, describe
-from control_plane.ports import Answers, Busy, NoSuchOrder, OrderRefused
-from shared.ports import PortError
+from control_plane.api.bodies import Word, json_body, json_only, strictly
+from control_plane.api.problems import ApiError, describe, written
+from control_plane.ports import Answers
 from shared.vocabulary.base import Id, Message
-from shared.vocabulary.override import Author, Override, OverrideRequest, Words
-
-Answer = TypeVar("Answer")
-UNKNOWN_OUTCOME = "whether it was done is not known: look at GET /v1/audit before you try again"
-
-
-class Lift(Message):
-    """What `DELETE /v1/overrides/{id}` takes."""
-
-    author: Author
-    reason: Words
+from shared.vocabulary.override import Override, OverrideRequest
 
 
 class OverrideReport(Override):
@@ -77,7 +65,7 @@ def overrides(answers: Answers) -> APIRouter:
         target that answers for some route and client region; the last of these may be forced. It is
         in force once a decision carries it, a moment later."""
         order = await strictly(OverrideRequest, request)
-        given = await _done(answers.overrides.give(order))
+        given = await written(answers.overrides.give(order))
         response.headers["location"] = f"/v1/overrides/{given.override.id}"
         now, _ = answers.overrides.on_record()
         return _report(given.override, now, given.warnings)
@@ -86,14 +74,14 @@ def overrides(answers: Answers) -> APIRouter:
         "/{name}",
         summary="Lift an override before its time",
         dependencies=[Depends(json_only)],
-        openapi_extra=json_body(Lift),
+        openapi_extra=json_body(Word),
         responses=describe(404, 503),
     )
     async def lift(name: Annotated[Id, Path(examples=["drain-17"])], request: Request) -> OverrideReport:
         """Who and why go into the audit and into the decision that follows. What is over already stays
         as it is, so it may be asked twice."""
-        word = await strictly(Lift, request)
-        lifted = await _done(answers.overrides.lift(name, author=word.author, reason=word.reason))
+        word = await strictly(Word, request)
+        lifted = await written(answers.overrides.lift(name, author=word.author, reason=word.reason))
         now, _ = answers.overrides.on_record()
         return _report(lifted, now)
 
@@ -108,17 +96,3 @@ def _report(override: Override, now: datetime, warnings: tuple[str, ...] = ()) -
         remaining_s=round((override.expires_at - now).total_seconds(), 3) if holds else 0.0,
         warnings=warnings,
     )
-
-
-async def _done(write: Awaitable[Answer]) -> Answer:
-    """The outcome of a write, its failures as problems."""
-    try:
-        return await write
-    except NoSuchOrder as error:
-        raise ApiError(404, str(error.args[0])) from None
-    except OrderRefused as error:
-        raise ApiError(409, str(error)) from None
-    except Busy as error:
-        raise ApiError(503, str(error), headers={"retry-after": "1"}) from None
-    except PortError as error:
-        raise ApiError(503, f"{error}; {UNKNOWN_OUTCOME}", headers={"retry-after": "1"}) from None

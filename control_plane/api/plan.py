@@ -181,10 +181,10 @@ def report(
     """The answer that a finished `outlook` gives; `objections` are against asking for it at all."""
     first = outlook.at_once
     assert first is not None, "ask after its first pass"
-    # What is refused is shown as it was proposed: that is what has to be understood.
-    proposed = {**first.course.documents, **first.changed}
+    # What is refused as a whole is shown as it was proposed: that is what has to be understood.
+    proposed = {**first.course.documents, **(first.changed if first.kept is None else {})}
     at_once = {route: document for route, document in proposed.items() if not document.removed}
-    ended = at_once if first.refusals else outlook.course.documents
+    ended = at_once if first.kept is None else outlook.course.documents
     refused = tuple(dict.fromkeys([*objections, *outlook.refusals]))
     warned = tuple(
         PlanWarning(route=each.route, region=each.region, what=each.what, grave=each.grave)
@@ -222,7 +222,10 @@ def _assumed(fleet: Fleet, names: Sequence[str]) -> list[Target]:
     regions = {region.id for region in fleet.regions}
     for name in names:
         if name not in regions and name not in fleet.targets_by_id:
-            raise ApiError(409, f"assume_down: no target or region {name!r}")
+            raise ApiError(
+                409,
+                f"{name!r} is neither a region ({', '.join(sorted(regions))}) nor a target to assume DOWN",
+            )
     return [target for target in fleet.targets if target.id in names or target.region in names]
 
 
@@ -231,7 +234,7 @@ def _kept(grounds: Grounds, question: PlanQuestion) -> list[Override]:
     ids = {override.id for override in grounds.overrides}
     for name in question.without_overrides:
         if name not in ids:
-            raise ApiError(409, f"without_overrides: no override {name!r}")
+            raise ApiError(409, f"no override {name!r} is on record")
     return [each for each in grounds.overrides if each.id not in question.without_overrides]
 
 
@@ -254,7 +257,7 @@ def _denials(
     """Why `order` would be turned away unless forced. Raises ApiError 409 when it makes no sense."""
     standing = orders_of(before, grounds.rollouts, view.as_of)
     if wrong := faults(order.spec, config.fleet, standing.overrides):
-        raise ApiError(409, f"overrides: {'; '.join(wrong)}")
+        raise ApiError(409, "; ".join(wrong))
     after = orders_of((*before, order), grounds.rollouts, view.as_of)
     return [
         f"nobody who answers would be left to route {lost}: the {order.spec.kind} is refused unless forced"

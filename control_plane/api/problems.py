@@ -1,9 +1,9 @@
 """Every error of the API as RFC 9457 problem details: `application/problem+json`."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from http import HTTPStatus
-from typing import Any
+from typing import Any, TypeVar
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -11,8 +11,17 @@ from fastapi.responses import Response
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
+from control_plane.core.backup import Damaged
+from control_plane.ports import Busy, NotKept, Objected, Stale, TooLarge, Unfit
+from shared.log import get_logger
+from shared.ports import PortError, Refused
+
+log = get_logger(__name__)
+
+Answer = TypeVar("Answer")
 MEDIA_TYPE = "application/problem+json"
 MAX_FAULTS = 20
+SOON = {"retry-after": "1"}
 
 
 class Fault(BaseModel):
@@ -37,11 +46,19 @@ class Problem(BaseModel):
 class ApiError(Exception):
     """An answer that is a problem."""
 
-    def __init__(self, status: int, detail: str, *, headers: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        status: int,
+        detail: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        faults: list[Fault] | None = None,
+    ) -> None:
         super().__init__(detail)
         self.status = status
         self.detail = detail
         self.headers = headers
+        self.faults = faults
 
 
 def problem(
@@ -70,7 +87,13 @@ def install(app: FastAPI) -> None:
 
     async def api_error(request: Request, error: Exception) -> Response:
         assert isinstance(error, ApiError)
-        return problem(error.status, error.detail, instance=request.url.path, headers=error.headers)
+        return problem(
+            error.status,
+            error.detail,
+            instance=request.url.path,
+            headers=error.headers,
+            faults=error.faults,
+        )
 
     async def http_error(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
@@ -113,3 +136,46 @@ def describe(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """`responses` of an operation: these statuses are problems."""
     content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
     return {status: {"description": HTTPStatus(status).phrase, "content": content} for status in statuses}
+
+
+async def written(write: Awaitable[Answer], *, look: str = "GET /v1/audit", undone: str = "") -> Answer:
+    """The outcome of an operator's write, its failures as ApiError.
+
+    404 NotKept, 409 Unfit and Objected, 412 Stale, 413 TooLarge, 422 Damaged, 503 Busy and PortError;
+    of 503 for PortError alone the outcome is unknown, and `look` says where it will be seen. `undone`
+    opens the words of every other: `nothing was restored`.
+    """
+    try:
+        return await write
+    except Objected as objected:
+        findings = objected.judgement.objections
+        raise ApiError(
+            409,
+            _after(undone, "refused unless forced: " + "; ".join(finding.what for finding in findings)),
+            faults=[Fault(where=finding.where, what=finding.what) for finding in findings],
+        ) from None
+    except (NotKept, Unfit, Stale, TooLarge, Damaged) as error:
+        raise ApiError(_status(error), _after(undone, str(error))) from None
+    except Busy as busy:
+        raise ApiError(503, _after(undone, str(busy)), headers=SOON) from None
+    except PortError as error:
+        log.warning("an operator's write did not reach etcd", error=repr(error))
+        raise ApiError(
+            503, f"{etcd_silent(error)}; {look} will tell whether it was done", headers=SOON
+        ) from None
+
+
+def etcd_silent(error: PortError) -> str:
+    """In the operator's words: what a client library said of it stands in the log."""
+    return f"etcd refuses this replica ({error})" if isinstance(error, Refused) else "etcd does not answer"
+
+
+def _status(error: Exception) -> int:
+    for kind, status in ((NotKept, 404), (Unfit, 409), (Stale, 412), (TooLarge, 413)):
+        if isinstance(error, kind):
+            return status
+    return 422
+
+
+def _after(undone: str, said: str) -> str:
+    return f"{undone}: {said}" if undone else said

@@ -1,36 +1,20 @@
 """`/v1/rollouts`: a new target or model takes over by steps."""
 
-from collections.abc import Awaitable
-from typing import Annotated, TypeVar
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path, Request, Response
 
-from control_plane.api.bodies import json_body, json_only, strictly
-from control_plane.api.problems import ApiError, describe
-from control_plane.ports import Answers, Busy, NotKept, Unfit
-from shared.ports import PortError
+from control_plane.api.bodies import ForcibleWord, Word, json_body, json_only, strictly
+from control_plane.api.problems import ApiError, describe, written
+from control_plane.ports import Answers
 from shared.vocabulary.base import Id, Message, Permille
-from shared.vocabulary.override import Author, Words
 from shared.vocabulary.rollout import Rollout, RolloutSpec
 
-Answer = TypeVar("Answer")
 
-
-class RolloutOrder(Message):
+class RolloutOrder(Word):
     """What `POST /v1/rollouts` takes."""
 
     spec: RolloutSpec
-    author: Author
-    reason: Words
-
-
-class Word(Message):
-    """Who ends a rollout, and why."""
-
-    author: Author
-    reason: Words
-    forced: bool = False
-    """Though nobody who answers were left to the route."""
 
 
 class RolloutReport(Message):
@@ -79,7 +63,7 @@ def rollouts(answers: Answers) -> APIRouter:
     async def start(request: Request, response: Response) -> RolloutReport:
         """The targets must stand in one tier of the route, beside others."""
         order = await strictly(RolloutOrder, request)
-        rollout = await _done(answers.rollouts.start(order.spec, author=order.author, reason=order.reason))
+        rollout = await written(answers.rollouts.start(order.spec, author=order.author, reason=order.reason))
         response.headers["location"] = f"/v1/rollouts/{rollout.id}"
         return _report(rollout, "")
 
@@ -87,28 +71,28 @@ def rollouts(answers: Answers) -> APIRouter:
         "/{name}/abort",
         summary="Give the traffic back to the old",
         dependencies=[Depends(json_only)],
-        openapi_extra=json_body(Word),
+        openapi_extra=json_body(ForcibleWord),
         responses=describe(404, 409, 503),
     )
     async def abort(name: Annotated[Id, Path()], request: Request) -> RolloutReport:
         """At once; only while it runs, and only while the old answer, unless `forced`."""
-        word = await strictly(Word, request)
+        word = await strictly(ForcibleWord, request)
         aborted = answers.rollouts.abort(name, author=word.author, reason=word.reason, forced=word.forced)
-        return _report(await _done(aborted), "")
+        return _report(await written(aborted), "")
 
     @router.post(
         "/{name}/end",
         status_code=204,
         summary="Drop the record of an ended rollout",
         dependencies=[Depends(json_only)],
-        openapi_extra=json_body(Word),
+        openapi_extra=json_body(ForcibleWord),
         responses=describe(404, 409, 503),
     )
     async def end(name: Annotated[Id, Path()], request: Request) -> Response:
         """From then on the configuration alone says what the targets get. Refused, unless `forced`, where
         that leaves the route without anybody who answers: a candidate gets nothing by itself."""
-        word = await strictly(Word, request)
-        await _done(answers.rollouts.end(name, author=word.author, reason=word.reason, forced=word.forced))
+        word = await strictly(ForcibleWord, request)
+        await written(answers.rollouts.end(name, author=word.author, reason=word.reason, forced=word.forced))
         return Response(status_code=204)
 
     return router
@@ -116,19 +100,3 @@ def rollouts(answers: Answers) -> APIRouter:
 
 def _report(rollout: Rollout, found: str) -> RolloutReport:
     return RolloutReport(rollout=rollout, permille=rollout.permille, found=found)
-
-
-async def _done(write: Awaitable[Answer]) -> Answer:
-    """The outcome of a write, its failures as problems."""
-    try:
-        return await write
-    except NotKept as error:
-        raise ApiError(404, str(error)) from None
-    except Unfit as error:
-        raise ApiError(409, "; ".join(error.reasons)) from None
-    except (Busy, PortError) as error:
-        raise ApiError(
-            503,
-            f"not written, as far as is known: {error}; look at GET /v1/audit",
-            headers={"retry-after": "1"},
-        ) from None

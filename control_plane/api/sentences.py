@@ -50,6 +50,8 @@ def sentence(reason: Reason) -> str:
         return _order(reason)
     if reason.code in _ROLLOUTS and "rollout" in reason.values:
         return _rollout(reason)
+    if reason.code == "GENERATION_RAISED" and "backup" in reason.values:
+        return _restored(reason)
     subject = f"Target {reason.target}" if reason.target else "A target"
     beginning = _BEGINNINGS.get(reason.code, reason.code.replace("_", " ").capitalize())
     text = beginning.format(subject=subject)
@@ -58,6 +60,22 @@ def sentence(reason: Reason) -> str:
     if reason.region:
         text += f" in {reason.region}"
     return _with_figures(text, reason.values)
+
+
+def brief(reason: Reason) -> str:
+    """`Target alpha-eu-west left the traffic: 3 of 3 vantages DOWN: connect refused.` What was seen or done,
+    where that is told, without the figures that led to it."""
+    values = reason.values
+    bare = sentence(reason.model_copy(update={"values": {}})).removesuffix(".")
+    if reason.code == "TARGET_UP":
+        return f"{bare}."
+    if reason.code == "RAMP_STEP" and "permille" in values:
+        return (
+            f"{bare}: {values.get('from_permille', 0) / 10:g} to {values['permille'] / 10:g} % of its weight."
+        )
+    if values.get("seen") and reason.code not in _ORDERS and reason.code not in _ROLLOUTS:
+        return f"{bare}: {values['seen']}."
+    return sentence(reason)
 
 
 def _order(reason: Reason) -> str:
@@ -82,6 +100,14 @@ def _order(reason: Reason) -> str:
             text += f" until {values.pop('expires_at')}"
         if "reason" in values:
             text += f", {_quoted(values.pop('reason'))}"
+    return _with_figures(text, values)
+
+
+def _restored(reason: Reason) -> str:
+    """`The backup of 1.4 was restored by ada, so every document was written anew: from 1, to 2.`"""
+    values = dict(reason.values)
+    backup, author = values.pop("backup"), values.pop("restored_by", "somebody")
+    text = f"The backup of {backup} was restored by {author}, so every document was written anew"
     return _with_figures(text, values)
 
 

@@ -8,7 +8,7 @@ from pydantic import BaseModel
 from shared.vocabulary.base import Message
 from shared.vocabulary.config import Fleet
 
-Kind = Literal["region", "target", "monitor", "route", "policy", "client key"]
+Kind = Literal["region", "target", "monitor", "route", "policy", "drills", "alerts", "client key"]
 
 _LISTS: Mapping[str, Kind] = {
     "regions": "region",
@@ -18,6 +18,8 @@ _LISTS: Mapping[str, Kind] = {
     "client_keys": "client key",
 }
 """Field of the fleet -> what its items are called."""
+_PARTS: Mapping[str, Kind] = {"policy": "policy", "drills": "drills", "alerts": "alerts"}
+"""The fields that are one thing each. A field of the fleet that is in neither could not be changed."""
 
 
 class Change(Message):
@@ -25,7 +27,7 @@ class Change(Message):
 
     kind: Kind
     id: str
-    """Of the item; empty for the policy, and for the order of a list."""
+    """Of the item; empty for the policy, drills, alerts, and for the order of a list."""
     what: Literal["added", "removed", "changed"]
     field: str = ""
     """Path of a changed value below the item: `timeouts.total_s`, `tiers[0].targets`, `order`."""
@@ -41,8 +43,9 @@ def changes(old: Fleet | None, new: Fleet) -> tuple[Change, ...]:
     found: list[Change] = []
     for field, kind in _LISTS.items():
         found += _items(kind, getattr(old, field) if old is not None else (), getattr(new, field))
-    before = old.policy.model_dump(mode="json") if old is not None else {}
-    found += _fields("policy", "", before, new.policy.model_dump(mode="json"))
+    for field, kind in _PARTS.items():
+        before = getattr(old, field).model_dump(mode="json") if old is not None else {}
+        found += _fields(kind, "", before, getattr(new, field).model_dump(mode="json"))
     return tuple(found)
 
 

@@ -13,7 +13,7 @@ gets a last document, `removed`, and leaves the head.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from control_plane.core.advance import Standings, advance
@@ -21,6 +21,7 @@ from control_plane.core.capacity import Limits, plan_all
 from control_plane.core.load import Seeing
 from control_plane.core.memory import Memory, RouteMemory
 from control_plane.core.orders import NO_NEWS, NO_ORDERS, Orders, news_about, news_of, placings
+from control_plane.core.returning import eased, returning
 from control_plane.core.roster import Placing, Roster, roster_of
 from control_plane.core.route import NOTHING, RoutePart, RoutePlan, Scene, part_route, untouched
 from control_plane.core.standing import FULL
@@ -43,6 +44,16 @@ class Proposal:
 
 
 @dataclass(frozen=True, slots=True)
+class Restored:
+    """A backup that was put back."""
+
+    backup: str
+    """The version it leads up to."""
+    by: str
+    """Who did."""
+
+
+@dataclass(frozen=True, slots=True)
 class Stamp:
     """What all documents of one proposal have in common."""
 
@@ -52,6 +63,7 @@ class Stamp:
     term: Term
     now: datetime
     traceparent: str | None
+    restored: Restored | None
 
 
 def decide(
@@ -66,11 +78,13 @@ def decide(
     term: Term,
     now: datetime,
     traceparent: str | None,
+    restored: Restored | None = None,
 ) -> Proposal | None:
     """The next head with the routes that change, or None when nothing does.
 
     `documents` are the ones in force, by route, as `head` names them; `memory` is what was committed
-    with it; `orders` are operators' and rollouts'. `generation` is at least the head's; a greater one rewrites every route.
+    with it; `orders` are operators' and rollouts'. `generation` is at least the head's; a greater one rewrites every route,
+    and `restored` says so where a restore is why it is greater.
     """
     stamp = Stamp(
         generation=generation,
@@ -79,11 +93,14 @@ def decide(
         term=term,
         now=now,
         traceparent=traceparent,
+        restored=restored,
     )
     roster = roster_of(config)
-    scene = _scene(config, view, memory, roster, now)
-    standings = scene.standings
     placed, news = placings(roster, orders), news_of(memory.overrides, orders, memory.rollouts)
+    scene = _scene(config, view, memory, roster, now)
+    if news.ended:
+        scene = _eased(scene, placings(roster, Orders(memory.overrides, memory.rollouts)), placed)
+    standings = scene.standings
     plans = plan_all(_parts(placed, scene), Limits(config, scene, Seeing(view), documents))
     changed: dict[str, Decision] = {}
     remembered: dict[str, RouteMemory] = {}
@@ -138,6 +155,21 @@ def _scene(config: FleetConfig, view: HealthView, memory: Memory, roster: Roster
     )
 
 
+def _eased(scene: Scene, before: Mapping[str, Placing], placed: Mapping[str, Placing]) -> Scene:
+    """With those on the ramp whom no drain keeps out any more."""
+    back = returning(before, placed)
+    standings = eased(
+        scene.standings,
+        back,
+        placed,
+        scene.memory.routes,
+        watched=scene.healths.keys(),
+        policy=scene.policy,
+        now=scene.now,
+    )
+    return replace(scene, standings=standings)
+
+
 def _parts(placed: Mapping[str, Placing], scene: Scene) -> dict[str, RoutePart]:
     """The parts in every route; one with which nothing is the matter costs next to nothing."""
     standings = scene.standings
@@ -167,7 +199,9 @@ def _causes(in_force: Decision | None, head: Head | None, route: str, stamp: Sta
         return [Reason(code="INITIAL")]
     causes: list[Reason] = []
     if stamp.generation > head.generation:
-        values = {"from": head.generation, "to": stamp.generation}
+        values: dict[str, object] = {"from": head.generation, "to": stamp.generation}
+        if stamp.restored is not None:
+            values |= {"backup": stamp.restored.backup, "restored_by": stamp.restored.by}
         causes.append(Reason(code="GENERATION_RAISED", values=values))
     if in_force is None:
         causes.append(Reason(code="REVISED", values={"why": "the document in force is missing"}))

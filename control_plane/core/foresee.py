@@ -48,7 +48,9 @@ class Outlook:
         self.at_once: Step | None = None
         """The first pass; None before it was made."""
         self.refusals: tuple[str, ...] = ()
-        """Why some proposal on the way would not be committed; the course ends before it."""
+        """Why some of what would be proposed on the way would not be committed. A pass of which nothing
+        may be ends the course, unless only routes are left that were refused before."""
+        self._kept: frozenset[str] = frozenset()
         self.settled = False
 
     @property
@@ -69,11 +71,12 @@ class Outlook:
         self._passes += 1
         if self.at_once is None:
             self.at_once = made
-        self.refusals = made.refusals
-        if made.refusals:
+        self.refusals = tuple(dict.fromkeys((*self.refusals, *made.refusals)))
+        if made.kept is None and not made.changed.keys() <= self._kept:
             return False
-        if made.changed:
+        if made.kept is not None and made.changed:
             self.course, self._changed_at = made.course, self._now
+            self._kept = made.kept
         policy = self._config.fleet.policy
         quiet_s = (self._now - self._changed_at).total_seconds()
         self.settled = quiet_s > _longest_s(self.course.memory, policy)

@@ -2,7 +2,7 @@
 
 The leader decides, commits, and decides again on what it committed. `onward` is the same step without
 etcd: for asking what would come of a change (`foresee`), and of another policy (`rehearse`). It calls
-what the leader calls, `decide` and `inspect`, and nothing else decides.
+what the leader calls, `decide` and `salvage`, and nothing else decides.
 """
 
 from collections.abc import Mapping
@@ -10,9 +10,9 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from control_plane.core.decide import Proposal, decide
-from control_plane.core.inspect import refusals
 from control_plane.core.memory import Memory
 from control_plane.core.orders import NO_ORDERS, Orders
+from control_plane.core.salvage import examined, keeping
 from shared.vocabulary.base import sha256_hex
 from shared.vocabulary.config import FleetConfig
 from shared.vocabulary.decision import Decision, Head, Term
@@ -38,11 +38,13 @@ class Step:
     """What one pass came to."""
 
     course: Course
-    """After it; as before when nothing changed, and when the proposal was refused."""
+    """After it; as before when nothing changed, and when the whole proposal was refused."""
     changed: Mapping[str, Decision] = field(default_factory=dict)
-    """Routes whose documents this pass would write, by itself or, when refused, would have written."""
+    """Routes whose documents this pass would write; of one refused as a whole, would have written."""
     refusals: tuple[str, ...] = ()
-    """Why `inspect` would not let it be committed."""
+    """Why `inspect` would not let all of it be committed."""
+    kept: frozenset[str] | None = frozenset()
+    """Routes refused, that stay as they are so that the rest may be committed; None: nothing may be."""
 
 
 def onward(
@@ -63,9 +65,28 @@ def onward(
     )
     if proposal is None:
         return Step(course)
-    if refused := refusals(proposal, config, view, documents=course.documents, orders=orders):
-        return Step(course, proposal.documents, tuple(refused))
-    return Step(_committed(course, proposal), proposal.documents)
+    return taken(course, proposal, config, view, orders=orders)
+
+
+def taken(
+    course: Course, proposal: Proposal, config: FleetConfig, view: HealthView, *, orders: Orders = NO_ORDERS
+) -> Step:
+    """What of `proposal` the leader would commit."""
+    found = examined(
+        proposal,
+        config,
+        view,
+        head=course.head,
+        documents=course.documents,
+        memory=course.memory,
+        orders=orders,
+    )
+    if found.kept is None:
+        return Step(course, proposal.documents, found.faults, None)
+    if found.kept:
+        assert course.head is not None, "nothing is kept of nothing"
+        proposal = keeping(proposal, found.kept, course.head, course.memory)
+    return Step(_committed(course, proposal), proposal.documents, found.faults, found.kept)
 
 
 def resumed(documents: Mapping[str, Decision], config: FleetConfig) -> Course:

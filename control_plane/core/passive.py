@@ -8,8 +8,8 @@ DOWN, whatever probers say. Two such regions make it DOWN for all.
 
 Why ejection counts: an edge stops asking a target after a few failures in a row, so that the share
 alone would say DOWN only when all that was good before has left the window, and by then nobody asks.
-Why the run counts and not the window: one refusal ejects, and three in ten seconds among thousands of
-answers are accidents. Time since the last good answer would tell nothing, for a benched target is not
+Why the run counts and not the window: three failures in ten seconds among thousands of answers are
+accidents. Time since the last good answer would tell nothing, for a benched target is not
 asked. An ejection for wrong answers has no run. The floor on attempts keeps a handful of unlucky
 requests from being a verdict. An edge too old to tell its runs speaks by the share alone.
 """
@@ -26,7 +26,7 @@ FAILING_REGIONS_FOR_DOWN = 2
 LEAST_BROKEN = 3
 """Failures in a row, of a region's edges together: as many as make one edge eject."""
 LEAST_RUN = 2
-"""Of each edge that asked: after a refusal, on which it ejects at once, the trial has failed too."""
+"""Of each edge that asked: after silence, on which it ejects at the second time, there are no more."""
 
 
 def fresh_windows(

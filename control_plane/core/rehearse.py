@@ -93,7 +93,7 @@ class Rehearsal:
         )
         step = onward(self._course, self._config, self._view, orders=self._orders(now), now=now)
         self._course = step.course
-        if step.changed and (not step.refusals or step.refusals != self._refused):
+        if step.changed and (step.kept is not None or step.refusals != self._refused):
             self._on_step(now, step)
         self._refused = step.refusals
         if now >= self._forget_at:

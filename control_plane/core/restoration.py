@@ -17,6 +17,7 @@ from control_plane.core.backup import Damaged
 from shared import keys
 from shared.vocabulary.audit import AuditEntry
 from shared.vocabulary.config import Fleet, FleetConfig
+from shared.vocabulary.drill import Drill
 from shared.vocabulary.override import Override
 from shared.vocabulary.rollout import Rollout
 
@@ -36,6 +37,8 @@ class Standing:
     """Keys of the overrides and rollouts on record."""
     decided: bool
     """Whether there is a head: what edges are told at this moment."""
+    drills: frozenset[str] = frozenset()
+    """Keys of the drills and their schedules on record: they stay as they are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +51,7 @@ class Plan:
     blobs: Mapping[str, bytes]
     """By hash."""
     histories: Mapping[str, bytes] = field(default_factory=dict)
-    """Log, versions, audit: nobody acts by them."""
+    """Log, versions, audit, drills: no decision rests on them."""
     in_force: Mapping[str, bytes] = field(default_factory=dict)
     """Orders, and the head and memory where none stand: to be written in one transaction with generation
     and configuration."""
@@ -69,7 +72,7 @@ def planned(records: Mapping[str, bytes], standing: Standing, *, now: datetime) 
     histories = {
         key: value
         for key, value in records.items()
-        if key.startswith((keys.DECISIONS_LOG, keys.CONFIG_VERSIONS, "drills/"))
+        if key.startswith((keys.DECISIONS_LOG, keys.CONFIG_VERSIONS))
     }
     entries, audited = _audit(records, standing)
     orders = {
@@ -91,7 +94,7 @@ def planned(records: Mapping[str, bytes], standing: Standing, *, now: datetime) 
             for key, value in records.items()
             if key.startswith(keys.BLOBS)
         },
-        histories={**histories, **entries},
+        histories={**histories, **_drills(records, standing, now), **entries},
         in_force={**orders, **course},
         deletes=tuple(sorted(standing.orders - orders.keys())),
         audited=audited,
@@ -114,6 +117,28 @@ def _audit(records: Mapping[str, bytes], standing: Standing) -> tuple[Mapping[st
         number = max(number + 1, entry.n if not standing.audit else 0)
         found[keys.audit(number)] = entry.model_copy(update={"n": number}).canonical()
     return found, number
+
+
+def _drills(records: Mapping[str, bytes], standing: Standing, now: datetime) -> Mapping[str, bytes]:
+    """The backup's drills and schedules that do not stand here. One that was under way is over: its runner
+    went with the fleet that was backed up. No claim comes back, for it has no lease."""
+    return {
+        key: _over(value, now)
+        for key, value in records.items()
+        if key.startswith(keys.DRILLS) and key != keys.DRILL_ACTIVE and key not in standing.drills
+    }
+
+
+def _over(value: bytes, now: datetime) -> bytes:
+    """A drill, ended; anything else as it is."""
+    try:
+        drill = Drill.model_validate_json(value)
+    except ValidationError:
+        return value
+    if drill.over:
+        return value
+    note = "restored from a backup: what became of it is not known"
+    return drill.model_copy(update={"state": "ABORTED", "ended_at": now, "note": note}).canonical()
 
 
 def _entry_number(key: str) -> int:

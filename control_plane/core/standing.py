@@ -21,6 +21,8 @@ the last is reached after `ramp_s` at the earliest; what comes next depends on h
     failing   attempts of live traffic, and none got a good answer: no step up while that is so, however
               long. Nobody's trying is no failure
 
+Whoever returns from a drain is put on the ramp, too (`returning`).
+
 At full weight the ramp is over: who does badly then goes as everybody who is in, by soft evidence, by
 caution, or DOWN.
 

@@ -2,7 +2,7 @@
 
 What is replaced in place is read in one go between two looks at the audit number, so that a backup holds
 no half of an operator's write; the decisions are one reading anyway. Blobs follow one at a time, as
-they never change. What lives by a lease (the leader key) or proves liveness (the Beat) is left out.
+they never change. What lives by a lease (the leader key, the claim of a drill) or proves liveness (the Beat) is left out.
 """
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from control_plane.core.backup import HISTORIES, Manifest, Writer, essential_blobs
 from control_plane.loops.blobs import Blobs, Missing
+from control_plane.loops.drill_records import report_pages
 from control_plane.loops.pulse import together
 from control_plane.loops.reading import read
 from control_plane.loops.restore import Restorer
@@ -55,7 +56,10 @@ class Backups:
             for key, item in found.items()
             if base is None or not key.startswith(HISTORIES) or item.mod_revision > base.revision
         }
-        return self._lines(self._manifest(found, base), kept, _blobs(kept, found, base))
+        told = base.revision if base is not None else 0
+        pages = report_pages(item for item in found.values() if item.mod_revision > told)
+        blobs = sorted(pages | set(_blobs(kept, found, base)))
+        return self._lines(self._manifest(found, base), kept, blobs)
 
     async def restore(self, raw: bytes, order: RestoreOrder) -> Restored:
         """As `Archive.restore`."""
@@ -67,6 +71,7 @@ class Backups:
             before, _ = await self._store.get(keys.AUDIT_HEAD)
             listed = await together(self._store.list(prefix) for prefix in PREFIXES)
             found = {item.key: item for snapshot in listed for item in snapshot.items}
+            found.pop(keys.DRILL_ACTIVE, None)
             after, _ = await self._store.get(keys.AUDIT_HEAD)
             if before == after:
                 return dict(sorted(found.items()))
@@ -113,7 +118,7 @@ def _base(found: Mapping[str, KeyValue], since: Version) -> _Base:
     item = found.get(keys.log_entry(since.generation, since.seq))
     entry = read(LogEntry, item.value if item is not None else None, what=f"log entry of {since}")
     if item is None or entry is None:
-        raise NotKept(f"commit {since}: take a full backup")
+        raise NotKept(f"commit {since} is not kept: take a full backup")
     return _Base(since, entry.head_sha, item.mod_revision)
 
 

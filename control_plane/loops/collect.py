@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Iterable, Sequence
 
 from control_plane.loops.blobs import TXN_OPS, deletions
+from control_plane.loops.drill_records import report_pages
 from control_plane.loops.lead import Lead
 from control_plane.loops.ledger import Ledger, Records, fence
 from control_plane.loops.mirror import LOG_KEPT
@@ -97,6 +98,7 @@ class Collector:
         blobs = await self._store.list(keys.BLOBS)
         named = _named(await self._records.load(), entries)
         named |= {head.sha for head in await kept_versions(self._store)}
+        named |= report_pages((await self._store.list(keys.DRILLS)).items)
         present = {item.key.removeprefix(keys.BLOBS).split("/")[0] for item in blobs.items}
         unnamed = present - named
         doomed = sorted(unnamed & self._unnamed)

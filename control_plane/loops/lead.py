@@ -259,4 +259,5 @@ def check_timings(timings: Timings) -> None:
 
 def advertised_url(node: Node) -> str | None:
     """How others reach this replica's API."""
-    return node.advertise_url or (f"http://{node.listen}" if node.listen else None)
+    scheme = "http" if node.api.tls is None else "https"
+    return node.advertise_url or (f"{scheme}://{node.listen}" if node.listen else None)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from control_plane.loops.blobs import Blobs, Missing
+from control_plane.loops.drill_shelf import DrillShelf
 from control_plane.loops.operations import MAX_OVERRIDES, MAX_ROLLOUTS
 from control_plane.loops.pulse import closing, together
 from control_plane.loops.reading import read
@@ -86,12 +87,17 @@ class Mirror:
         self._overrides = Shelf(keys.OVERRIDES, Override, kept=MAX_OVERRIDES)
         self._rollouts = Shelf(keys.ROLLOUTS, Rollout, kept=MAX_ROLLOUTS)
         self._audit = Shelf(keys.AUDIT, AuditEntry, kept=AUDIT_KEPT)
+        self.drills = DrillShelf()
+        """Nobody decides by them: their changes wake nobody but those who wait on their own pulse."""
         self._beat_at: float | None = None
         self._heard_at = 0.0
         self.in_force = InForce()
         self.leader: LeaderRecord | None = None
         self.beat: Beat | None = None
         """The last one that a standing leader wrote."""
+        self.former_beat: Beat | None = None
+        """The last one of the term before the one that wrote last."""
+        self._last_beat: Beat | None = None
         self.listed = False
         """Whether etcd was read completely at least once."""
         self.following = False
@@ -101,6 +107,11 @@ class Mirror:
     def beat_age_s(self) -> float | None:
         """Since a Beat of a standing leader arrived; None before the first."""
         return None if self._beat_at is None else max(0.0, self._clock.monotonic() - self._beat_at)
+
+    @property
+    def heard_age_s(self) -> float | None:
+        """Since etcd last proved that it is followed: a listing, or a Beat; None before the first."""
+        return max(0.0, self._clock.monotonic() - self._heard_at) if self.listed else None
 
     def live_beat(self) -> Beat | None:
         """The leader's last Beat while its term stands and it is not silent; it may make an edge FRESH."""
@@ -153,7 +164,9 @@ class Mirror:
         """Read everything; returns a revision from which watching misses nothing."""
         readings = await together(self._store.get(key) for key in SINGLES)
         logged = await self._store.list(keys.DECISIONS_LOG)
-        listed = await together(shelf.list(self._store) for shelf in self._shelves)
+        listed = await together(
+            (*(shelf.list(self._store) for shelf in self._shelves), self.drills.list(self._store))
+        )
         self._singles = {
             key: _Held(record.value, record.mod_revision, record.create_revision)
             for key, (record, _) in zip(SINGLES, readings, strict=True)
@@ -205,6 +218,8 @@ class Mirror:
         if key.startswith(keys.DECISIONS_LOG):
             self._log_change(key, change.value)
             return True
+        if self.drills.take(change):
+            return False
         for shelf in self._shelves:
             if shelf.take(change):
                 return True
@@ -223,6 +238,9 @@ class Mirror:
         beat = read(Beat, self._singles.get(keys.BEAT, _ABSENT).value, what=keys.BEAT)
         if beat is None:
             return
+        if self._last_beat is not None and beat.epoch != self._last_beat.epoch:
+            self.former_beat = self._last_beat
+        self._last_beat = beat
         stands = self.leader is not None and self.leader.epoch == beat.epoch
         if stands and (self.beat is None or beat.order > self.beat.order or arrived):
             self.beat = beat

@@ -9,7 +9,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from control_plane.core.fold import EventFold
 from control_plane.loops import decode
@@ -21,7 +21,7 @@ from control_plane.metrics import Metrics
 from shared.clock import Clock
 from shared.log import get_logger
 from shared.ports import Batch, Bus, PortError, Record
-from shared.telemetry import Telemetry
+from shared.telemetry import Contexts, Telemetry, trace_id_of
 from shared.topics import ACKS, BEATS, DLQ, HEALTH
 from shared.vocabulary.health import HealthEvent
 
@@ -44,6 +44,8 @@ class Heard:
     fold: EventFold
     edges: EdgeTable
     seen: Seen
+    folds: Contexts = field(default_factory=Contexts)
+    """By trace id: where the word of an event that changed something was last folded."""
 
 
 class Observer:
@@ -96,6 +98,11 @@ class Observer:
             self.caught_up = False
             await asyncio.sleep(0.1)
 
+    @property
+    def letters(self) -> int:
+        """Dead letters that wait to be written."""
+        return len(self._letters)
+
     async def run_dlq(self) -> None:
         """Write dead letters, best effort: one attempt each, and the oldest give way."""
         while True:
@@ -124,7 +131,10 @@ class Observer:
             log.warning("bus had lost messages", bus=self._bus.region)
             self._on_gap()
         if batch.records:
-            self._newest_ms = max(self._newest_ms, max(record.timestamp_ms for record in batch.records))
+            newest_ms = max(record.timestamp_ms for record in batch.records)
+            self._newest_ms = max(self._newest_ms, newest_ms)
+            lag_s = self._clock.now().timestamp() - newest_ms / 1000
+            self._metrics.bus_lag.labels(self._bus.region).set(max(0.0, lag_s))
         changed = False
         for number, record in enumerate(batch.records, start=1):
             changed |= self._one(record, received_at=now - (self._age_s(record) if late else 0.0))
@@ -159,6 +169,7 @@ class Observer:
         if record.topic == HEALTH:
             event = decode.health_event(record.value, now=now)
             self._metrics.events.labels(bus, event.kind).inc()
+            self._metrics.probe_states.inc(len(event.probes))
             self._heard.seen.config(event.config_version)
             return self._fold_event(event, received_at=received_at)
         if record.topic == ACKS:
@@ -177,6 +188,16 @@ class Observer:
         changed = self._heard.fold.apply(event, received_at=received_at)
         if changed:
             # A span that is never ended is never exported: rounds that say nothing new leave no trace.
-            span.set(leeward__source=event.source, leeward__kind=event.kind, leeward__seq=event.seq)
+            span.set(
+                messaging__system="kafka",
+                messaging__operation__name="process",
+                messaging__operation__type="process",
+                messaging__destination__name=HEALTH,
+                leeward__bus=self._bus.region,
+                leeward__source=event.source,
+                leeward__kind=event.kind,
+                leeward__seq=event.seq,
+            )
             span.end()
+            self._heard.folds.put(trace_id_of(span.traceparent), span.traceparent, at=received_at)
         return changed

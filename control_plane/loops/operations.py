@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from control_plane.caller import asked_by
 from control_plane.loops.blobs import Blobs
 from control_plane.loops.pulse import together
 from control_plane.loops.reading import read
@@ -23,7 +24,7 @@ from control_plane.ports import Busy, ConfigHead
 from shared import keys
 from shared.clock import Clock
 from shared.log import get_logger
-from shared.ports import Compare, Coordination, Delete, Put, Unavailable
+from shared.ports import Compare, Coordination, Delete, KeyValue, Put, Unavailable
 from shared.vocabulary.audit import AuditEntry
 from shared.vocabulary.config import FleetConfig
 from shared.vocabulary.override import Override
@@ -49,6 +50,8 @@ class Stand:
     """The number of the last audit entry."""
     revisions: Mapping[str, int]
     """mod revision of `audited` and `config/head`; 0 when absent."""
+    records: Mapping[str, KeyValue] = field(default_factory=dict)
+    """Of the keys that were asked for besides, those that there are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +66,8 @@ class Write:
     blobs: Mapping[str, bytes] = field(default_factory=dict)
     compares: tuple[Compare, ...] = ()
     """Beyond the audit head's: a leader's fence, the config head it replaces."""
+    leases: Mapping[str, int] = field(default_factory=dict)
+    """Which lease a key of `puts` is bound to; none where it is not named."""
 
 
 Prepare = Callable[[Stand], Write]
@@ -78,13 +83,14 @@ class Operations:
         self._replica = replica
         self._clock = clock
 
-    async def stand(self) -> Stand:
-        """Everything an operator's write may rest on. Raises PortError."""
+    async def stand(self, reading: Sequence[str] = ()) -> Stand:
+        """Everything an operator's write may rest on, the keys `reading` included. Raises PortError."""
         # The audit head first: what is read after it can only be newer, which the write then notices.
         audit, _ = await self._store.get(keys.AUDIT_HEAD)
         overrides = Shelf(keys.OVERRIDES, Override, kept=MAX_OVERRIDES)
         rollouts = Shelf(keys.ROLLOUTS, Rollout, kept=MAX_ROLLOUTS)
         await together((overrides.list(self._store), rollouts.list(self._store)))
+        found = await together(self._store.get(key) for key in reading)
         record, _ = await self._store.get(keys.CONFIG_HEAD)
         head = read(ConfigHead, record.value if record else None, what=keys.CONFIG_HEAD)
         raw = await self._blobs.read(head.sha) if head is not None else b""
@@ -99,10 +105,14 @@ class Operations:
                 keys.AUDIT_HEAD: audit.mod_revision if audit is not None else 0,
                 keys.CONFIG_HEAD: record.mod_revision if record is not None else 0,
             },
+            records={item.key: item for item, _ in found if item is not None},
         )
 
-    async def write(self, *, author: str, reason: str, prepare: Prepare) -> AuditEntry:
-        """Carry out what `prepare` says, on what stands then; it is asked again when others were faster.
+    async def write(
+        self, *, author: str, reason: str, prepare: Prepare, reading: Sequence[str] = ()
+    ) -> AuditEntry:
+        """Carry out what `prepare` says, on what stands then (with the keys `reading`); it is asked again
+        when others were faster. What is written without an audit entry must be compared by itself.
 
         Raises Busy, PortError, blobs.Missing, and whatever `prepare` raises. After `shared.ports.Unavailable`
         nobody here knows whether it was done: the audit tells. Asked again on the same audit number,
@@ -110,14 +120,21 @@ class Operations:
         """
         doubtful: list[AuditEntry] = []
         for _ in range(ATTEMPTS):
-            stand = await self.stand()
+            stand = await self.stand(reading)
             if (done := await self._found(doubtful, stand)) is not None:
                 return done
-            planned = prepare(stand)
+            try:
+                planned = prepare(stand)
+            except Exception:
+                # One of ours that was under way may have landed while the stand was read: half of it seen.
+                if doubtful and await self._moved_on(stand):
+                    continue
+                raise
             entry = AuditEntry(
                 n=stand.audited + 1,
                 at=self._clock.now(),
                 author=author,
+                by=asked_by(),
                 action=planned.action,
                 subject=planned.subject,
                 reason=reason,
@@ -127,7 +144,11 @@ class Operations:
             try:
                 if await self._commit(stand, planned, entry):
                     log.info(
-                        "changed by an operator", action=entry.action, subject=entry.subject, author=author
+                        "changed by an operator",
+                        action=entry.action,
+                        subject=entry.subject,
+                        author=author,
+                        by=entry.by,
                     )
                     return entry
             except Unavailable as error:
@@ -149,6 +170,11 @@ class Operations:
                     return entry
         return None
 
+    async def _moved_on(self, stand: Stand) -> bool:
+        """Whether something was written since the reading of `stand` began."""
+        audit, _ = await self._store.get(keys.AUDIT_HEAD)
+        return (audit.mod_revision if audit is not None else 0) != stand.revisions[keys.AUDIT_HEAD]
+
     async def _commit(self, stand: Stand, planned: Write, entry: AuditEntry) -> bool:
         await self._blobs.write((), planned.blobs)
         compares = [
@@ -157,7 +183,7 @@ class Operations:
         ]
         then: Sequence[Put | Delete] = [
             *(Delete(key) for key in planned.deletes),
-            *(Put(key, value) for key, value in planned.puts.items()),
+            *(Put(key, value, planned.leases.get(key, 0)) for key, value in planned.puts.items()),
             Put(keys.audit(entry.n), entry.canonical()),
             Put(keys.AUDIT_HEAD, str(entry.n).encode()),
         ]

@@ -17,7 +17,7 @@ from control_plane.loops.lead import Lead
 from control_plane.loops.ledger import fence
 from control_plane.loops.mirror import Mirror
 from control_plane.loops.operations import MAX_OVERRIDES, Operations, Stand, Write
-from control_plane.ports import Busy, Given, NoSuchOrder, OrderRefused
+from control_plane.ports import Busy, Given, NotKept, Unfit
 from shared import keys
 from shared.clock import Clock
 from shared.log import get_logger
@@ -98,7 +98,7 @@ class Desk:
             nonlocal lifted
             found = next((each for each in stand.overrides if each.id == name), None)
             if found is None:
-                raise NoSuchOrder(f"no override {name!r} is on record")
+                raise NotKept(f"no override {name!r} is on record")
             # Not by this replica's clock alone, which may be fast: what is not yet ended is ended now.
             if found.ended is not None or now >= found.expires_at + timedelta(seconds=SKEW_S):
                 lifted = found
@@ -119,15 +119,15 @@ class Desk:
         return lifted
 
     def _judged(self, override: Override, stand: Stand, now: datetime) -> Given:
-        """Raises OrderRefused."""
+        """Raises Unfit."""
         config, spec = stand.config, override.spec
         if config is None:
-            raise OrderRefused("no configuration is in force yet")
+            raise Unfit("no configuration is in force yet")
         if len(stand.overrides) >= MAX_OVERRIDES:
-            raise OrderRefused(f"{MAX_OVERRIDES} overrides are on record: lift some, or wait an hour")
+            raise Unfit(f"{MAX_OVERRIDES} overrides are on record: lift some, or wait an hour")
         before = orders_of(stand.overrides, stand.rollouts, now)
         if wrong := faults(spec, config.fleet, before.overrides):
-            raise OrderRefused("; ".join(wrong))
+            raise Unfit("; ".join(wrong))
         after = orders_of((*stand.overrides, override), stand.rollouts, now)
         if not override.forced:
             earlier = now - timedelta(seconds=SKEW_S)
@@ -139,7 +139,7 @@ class Desk:
     def _check_drain(self, override: Override, config: FleetConfig, after: Orders) -> None:
         lost = stranded(override.spec, config, self._view(), after)
         if lost:
-            raise OrderRefused(
+            raise Unfit(
                 f"nobody who answers would be left to route {'; '.join(map(str, lost))}: "
                 "force it if that is meant"
             )
@@ -199,15 +199,15 @@ class _IsOver(Exception):
 
 
 def _until(request: OverrideRequest, now: datetime) -> datetime:
-    """Raises OrderRefused."""
+    """Raises Unfit."""
     until = request.expires_at
     if until is None:
         assert request.for_s is not None
         until = now + timedelta(seconds=request.for_s)
     if until <= now:
-        raise OrderRefused(f"expires_at {until.isoformat()} is past: here it is {now.isoformat()}")
+        raise Unfit(f"expires_at {until.isoformat()} is past: here it is {now.isoformat()}")
     if (until - now).total_seconds() > MAX_OVERRIDE_S:
-        raise OrderRefused(f"expires_at {until.isoformat()} is more than 30 days ahead")
+        raise Unfit(f"expires_at {until.isoformat()} is more than 30 days ahead")
     return until
 
 

@@ -216,8 +216,17 @@ class Publisher:
         lacking = [item for item in self._items if shelf.given.get((item.topic, item.key)) != item.sha]
         if lacking:
             portion = lacking[:AT_ONCE]
-            with self._telemetry.span("publish", kind="producer", parent=edition.traceparent) as span:
-                span.set(messaging__destination__name=DECISIONS, leeward__bus=bus.region)
+            with self._telemetry.span(
+                f"publish {DECISIONS}", kind="producer", parent=edition.traceparent
+            ) as span:
+                span.set(
+                    messaging__system="kafka",
+                    messaging__operation__name="publish",
+                    messaging__operation__type="send",
+                    messaging__destination__name=DECISIONS,
+                    messaging__batch__message_count=len(portion),
+                    leeward__bus=bus.region,
+                )
                 await together(self._publish(bus, edition.term, item, span.traceparent) for item in portion)
             for item in portion:
                 shelf.given[item.topic, item.key] = item.sha

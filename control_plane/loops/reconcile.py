@@ -8,10 +8,10 @@ each act, and every write carries the fence.
 
 import asyncio
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 
-from control_plane.core.decide import Proposal, decide
+from control_plane.core.decide import Proposal, Restored, decide
 from control_plane.core.orders import Orders, orders_of
 from control_plane.core.salvage import examined, keeping
 from control_plane.loops.blobs import Fenced
@@ -20,6 +20,7 @@ from control_plane.loops.ledger import Conflict, Ledger, Records
 from control_plane.loops.mirror import Mirror
 from control_plane.loops.publish import Edition, Publisher
 from control_plane.loops.pulse import Pulse
+from control_plane.loops.restore import RESTORE
 from control_plane.loops.seen import Seen
 from control_plane.loops.view import Viewer
 from control_plane.metrics import Metrics
@@ -29,7 +30,8 @@ from shared.backoff import Backoff
 from shared.clock import Clock
 from shared.log import get_logger
 from shared.ports import PortError
-from shared.telemetry import Telemetry
+from shared.telemetry import Contexts, Telemetry, is_recorded, trace_id_of
+from shared.vocabulary.audit import AuditEntry
 from shared.vocabulary.base import Version
 from shared.vocabulary.config import Fleet, FleetConfig
 from shared.vocabulary.view import HealthView
@@ -41,6 +43,8 @@ WARM_S = 3.0
 MIN_GAP_S = 0.01
 """Between two passes, and never less than the last pass took: at most half of the time is spent here."""
 MAX_LINKS = 32
+LED_TO_S = 5.0
+"""After an event: what is decided later has other causes too, and only links to it."""
 _COMPARED = (keys.DECISIONS_HEAD, keys.GENERATION, keys.CONFIG_HEAD, keys.AUDIT_HEAD)
 
 
@@ -56,6 +60,7 @@ class Reconciler:
         mirror: Mirror,
         viewer: Viewer,
         seen: Seen,
+        folds: Contexts,
         publisher: Publisher,
         nudge: Pulse,
         warm: Callable[[], bool],
@@ -72,6 +77,8 @@ class Reconciler:
         self._mirror = mirror
         self._viewer = viewer
         self._seen = seen
+        self._folds = folds
+        self._continued = Contexts()
         self._publisher = publisher
         self._nudge = nudge
         self._warm = warm
@@ -171,22 +178,44 @@ class Reconciler:
         began = self._clock.monotonic()
         view = self._viewer.refresh(config)
         now = self._clock.now()
-        proposal = _decide(config, view, ledger, term, now, None)
+        restored = _restored(ledger, self._mirror.audit)
+        proposal = _decide(config, view, ledger, term, now, None, restored)
         self._metrics.decide_seconds.observe(self._clock.monotonic() - began)
         kept = None if proposal is None else self._kept(proposal, config, view, ledger, now)
         if proposal is None or kept is None:
             return ledger
-        links = _evidence(proposal)
-        with self._telemetry.span("decide", links=links) as span:
+        parent, links = self._behind(proposal)
+        with self._telemetry.span("decide", parent=parent, links=links) as span:
             # The trace is begun only for a decision that changes something, and its context must be
             # inside the documents before they are hashed: so the pure function is asked again, and
             # says the same, with that context in it.
-            proposal = _decide(config, view, ledger, term, now, span.traceparent)
+            proposal = _decide(config, view, ledger, term, now, span.traceparent, restored)
             assert proposal is not None
             if kept and ledger.in_force.head is not None:
                 proposal = keeping(proposal, kept, ledger.in_force.head, ledger.memory)
-            span.set(leeward__version=str(proposal.head.version), leeward__routes=len(proposal.documents))
-            return await self._commit(term, ledger, proposal, at=now, traceparent=span.traceparent)
+            span.set(leeward__decision=str(proposal.head.version), leeward__routes=len(proposal.documents))
+            ledger = await self._commit(term, ledger, proposal, at=now, traceparent=span.traceparent)
+            if parent is not None:
+                self._continued.put(trace_id_of(parent), span.traceparent)
+            return ledger
+
+    def _behind(self, proposal: Proposal) -> tuple[str | None, list[str]]:
+        """What a decision continues, and what it is linked to: the latest event behind it, from where it was
+        folded here, unless that is long ago or a decision already continues that trace (a target that stays
+        down is evidence for hours, and a trace has to end); and the other events."""
+        events = _evidence(proposal)
+        fresh = [event for event in events if self._is_fresh(trace_id_of(event))]
+        folded = (event for event in fresh if self._folds.get(trace_id_of(event)) is not None)
+        latest = next(folded, fresh[0] if fresh else None)
+        if latest is None:
+            return None, events
+        return self._folds.get(trace_id_of(latest)) or latest, [e for e in events if e != latest]
+
+    def _is_fresh(self, trace_id: str | None) -> bool:
+        """Whether a decision now may be told as what this event led to."""
+        folded_at = self._folds.since(trace_id)
+        old = folded_at is not None and self._clock.monotonic() - folded_at > LED_TO_S
+        return not old and self._continued.get(trace_id) is None
 
     async def _commit(
         self, term: Tenure, ledger: Ledger, proposal: Proposal, *, at: datetime, traceparent: str
@@ -194,12 +223,15 @@ class Reconciler:
         if not self._lead.holds(term):
             return ledger
         began = self._clock.monotonic()
-        with self._telemetry.span("commit", kind="client", parent=traceparent):
+        about = {"db.system.name": "etcd", "db.operation.name": "txn"}
+        with self._telemetry.span("commit", kind="client", parent=traceparent, attributes=about):
             ledger, entry = await self._records.commit(
                 ledger, proposal, term=term, at=at, traceparent=traceparent
             )
         self._metrics.commit_seconds.observe(self._clock.monotonic() - began)
         self._metrics.decisions.inc()
+        for code in {reason.code for reason in entry.reasons}:
+            self._metrics.reasons.labels(code).inc()
         farewells = {
             route: document.canonical() for route, document in proposal.documents.items() if document.removed
         }
@@ -209,6 +241,7 @@ class Reconciler:
             version=str(entry.version),
             routes=entry.changed_count,
             reasons=[f"{reason.code} {reason.target or ''}".strip() for reason in entry.reasons[:10]],
+            trace_id=trace_id_of(traceparent),
         )
         return ledger
 
@@ -317,6 +350,7 @@ def _decide(
     term: Tenure,
     now: datetime,
     traceparent: str | None,
+    restored: Restored | None,
 ) -> Proposal | None:
     return decide(
         config,
@@ -329,7 +363,19 @@ def _decide(
         term=term,
         now=now,
         traceparent=traceparent,
+        restored=restored,
     )
+
+
+def _restored(ledger: Ledger, audit: Callable[[], Sequence[AuditEntry]]) -> Restored | None:
+    """The restore that raised the generation which no decision has carried yet, if it was one."""
+    head = ledger.in_force.head
+    if head is None or ledger.generation <= head.generation:
+        return None
+    for entry in audit():
+        if entry.action == RESTORE and entry.values.get("generation") == ledger.generation:
+            return Restored(str(entry.values.get("backup")), entry.author)
+    return None
 
 
 def _orders(ledger: Ledger, now: datetime) -> Orders:
@@ -337,10 +383,10 @@ def _orders(ledger: Ledger, now: datetime) -> Orders:
 
 
 def _evidence(proposal: Proposal) -> list[str]:
-    """The distinct traces of the events behind a proposal, bounded."""
-    links: dict[str, None] = {}
+    """The recorded events behind a proposal, each once, the latest first, bounded."""
+    found: dict[str, datetime] = {}
     for route in sorted(proposal.documents):
         for evidence in proposal.documents[route].evidence:
-            if evidence.traceparent is not None:
-                links[evidence.traceparent] = None
-    return list(links)[:MAX_LINKS]
+            if evidence.traceparent is not None and is_recorded(evidence.traceparent):
+                found[evidence.traceparent] = evidence.observed_at
+    return sorted(found, key=lambda context: (found[context], context), reverse=True)[:MAX_LINKS]

@@ -14,6 +14,7 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from control_plane.caller import asked_by
 from control_plane.core.backup import chained, decode
 from control_plane.core.restoration import Plan, Standing, planned
 from control_plane.loops.blobs import TXN_OPS, Blobs, batches
@@ -35,6 +36,8 @@ log = get_logger(__name__)
 ATTEMPTS = 5
 INLINE_BYTES = 1024 * 1024
 """A smaller backup is proven within milliseconds."""
+RESTORE = "backup.restore"
+"""The action of its audit entry."""
 _COMPARED = (keys.AUDIT_HEAD, keys.GENERATION, keys.CONFIG_HEAD)
 
 
@@ -68,8 +71,10 @@ class Restorer:
                 if ground.standing.audit.get(keys.audit(entry.n)) == entry.canonical():
                     return done
             if ground.standing.audited and not order.forced:
+                made = ground.standing.audited
                 raise InUse(
-                    f"operators have made {ground.standing.audited} changes here, which would be put aside"
+                    f"operators have made {made} change{'s' if made != 1 else ''} here, which would be put "
+                    "aside, unless forced"
                 )
             plan = planned(records, ground.standing, now=self._clock.now())
             entry = self._entry(plan, order, version)
@@ -97,9 +102,9 @@ class Restorer:
         found = await together(self._store.get(key) for key in (*_COMPARED, keys.DECISIONS_HEAD))
         records = dict(zip((*_COMPARED, keys.DECISIONS_HEAD), (record for record, _ in found), strict=True))
         listed = await together(
-            self._store.list(prefix) for prefix in (keys.AUDIT, keys.OVERRIDES, keys.ROLLOUTS)
+            self._store.list(prefix) for prefix in (keys.AUDIT, keys.DRILLS, keys.OVERRIDES, keys.ROLLOUTS)
         )
-        audit, *orders = (snapshot.items for snapshot in listed)
+        audit, drills, *orders = (snapshot.items for snapshot in listed)
         head = read(Head, _value(records[keys.DECISIONS_HEAD]), what=keys.DECISIONS_HEAD)
         config = read(ConfigHead, _value(records[keys.CONFIG_HEAD]), what=keys.CONFIG_HEAD)
         standing = Standing(
@@ -114,6 +119,7 @@ class Restorer:
             audited=_number(records[keys.AUDIT_HEAD]),
             orders=frozenset(item.key for items in orders for item in items),
             decided=head is not None,
+            drills=frozenset(item.key for item in drills),
         )
         compares = (
             Compare(key, "mod", record.mod_revision if (record := records[key]) is not None else 0)
@@ -150,7 +156,8 @@ class Restorer:
             n=plan.audited + 1,
             at=self._clock.now(),
             author=order.author,
-            action="backup.restore",
+            by=asked_by(),
+            action=RESTORE,
             subject=f"backup of {version}",
             reason=order.reason,
             values=values,

@@ -13,11 +13,13 @@ Kind = TypeVar("Kind", bound=BaseModel)
 class Shelf(Generic[Kind]):
     """The records under `prefix`, by the rest of their keys; the unreadable are said and left out.
 
-    At most the `kept` last ones in the order of their keys.
+    At most the `kept` last ones in the order of their keys. What begins with one of `but` is no record
+    of theirs.
     """
 
-    def __init__(self, prefix: str, kind: type[Kind], *, kept: int) -> None:
+    def __init__(self, prefix: str, kind: type[Kind], *, kept: int, but: tuple[str, ...] = ()) -> None:
         self._prefix = prefix
+        self._but = but
         self._kind = kind
         self._kept = kept
         self._revision = 0
@@ -31,13 +33,16 @@ class Shelf(Generic[Kind]):
         self._revision = snapshot.revision
         self._found = {}
         for item in snapshot.items:
-            self._put(item.key, item.value)
+            if not item.key.startswith(self._but):
+                self._put(item.key, item.value)
         self._settle()
         return snapshot.revision
 
     def take(self, change: Change) -> bool:
         """Take a change that the watch brought; False when it is another's, or known from the listing."""
-        if not change.key.startswith(self._prefix) or change.mod_revision <= self._revision:
+        if not change.key.startswith(self._prefix) or change.key.startswith(self._but):
+            return False
+        if change.mod_revision <= self._revision:
             return False
         self._put(change.key, change.value)
         self._settle()

@@ -87,7 +87,7 @@ class Versions:
                     return head, await self._blobs.read(head.sha)
                 except Missing:
                     break
-        raise NotKept(f"configuration {n}")
+        raise NotKept(f"configuration {n} is not kept")
 
     async def apply(self, fleet: Fleet, order: ConfigOrder) -> ConfigOutcome:
         """As `ConfigCentre.apply`."""

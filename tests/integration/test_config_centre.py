@@ -276,6 +276,15 @@ def test_a_backup_brings_an_emptied_etcd_back_and_no_edge_is_stuck() -> None:
         kept = {one.config_version for one in await leader.replica.configs.versions()}
         assert {2, 3, done.config_version} <= kept
         assert world.beats("east")[-1].generation == 3
+        told = [
+            reason.values
+            for entry in leader.replica.log()
+            for reason in entry.reasons
+            if reason.code == "GENERATION_RAISED"
+        ]
+        assert [(values["to"], values.get("backup"), values.get("restored_by")) for values in told] == [
+            (3, "1.3", "eve")
+        ]
 
     play(story)
 

@@ -13,12 +13,17 @@ app = build(StillReplica(), hosts=own_hosts(HOST, int(PORT), None))
 schema = (
     schemathesis.openapi.from_asgi("/openapi.json", app, headers={"host": LISTEN})
     # They speak no JSON: `test_event_stream`, `test_backup_api`.
-    .exclude(path=["/v1/stream", "/v1/restore"])
+    .exclude(path=["/v1/stream", "/v1/live", "/v1/restore"])
     # Whole fleets take the generator minutes, and none of them is consistent: `test_config_api`.
     .exclude(name="PUT /v1/config")
 )
 BEYOND_THE_SCHEMA = {
     "POST /v1/config/rollback",
+    "POST /v1/drills",
+    "POST /v1/drills/schedules",
+    "POST /v1/drills/{name}/claim",
+    "POST /v1/drills/{name}/finish",
+    "PUT /v1/drills/{name}/progress",
     "POST /v1/overrides",
     "POST /v1/plan",
     "POST /v1/rollouts",
@@ -62,16 +67,25 @@ def test_every_operation_of_the_contract_is_described() -> None:
             "/v1/config/versions",
             "/v1/config/versions/{version}",
             "/v1/stream",
+            "/v1/live",
             "/v1/backup",
             "/v1/overrides",
             "/v1/overrides/{name}",
             "/v1/audit",
+            "/v1/drills",
+            "/v1/drills/catalogue",
+            "/v1/drills/schedules",
+            "/v1/drills/{name}",
+            "/v1/drills/{name}/report",
         )
     }
     promised |= {
         ("post", path) for path in ("/v1/acks", "/v1/config/rollback", "/v1/restore", "/v1/overrides")
     }
     promised |= {("put", "/v1/config"), ("delete", "/v1/overrides/{name}")}
+    promised |= {("post", f"/v1/drills{path}") for path in ("", "/schedules", "/{name}/claim")}
+    promised |= {("post", f"/v1/drills/{{name}}/{verb}") for verb in ("finish", "abort")}
+    promised |= {("put", "/v1/drills/{name}/progress"), ("delete", "/v1/drills/schedules/{name}")}
     found = {(method, path) for path, operations in described.items() for method in operations}
     assert promised <= found
     for path, operations in described.items():

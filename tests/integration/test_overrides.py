@@ -13,7 +13,7 @@ from control_plane.loops.mirror import Mirror
 from control_plane.loops.operations import Operations, Stand, Write
 from control_plane.loops.overrides import Desk
 from control_plane.metrics import Metrics
-from control_plane.ports import Busy, ConfigHead, Given, NoSuchOrder, OrderRefused
+from control_plane.ports import Busy, ConfigHead, Given, NotKept, Unfit
 from shared import keys
 from shared.adapters.etcd import EtcdStore
 from shared.adapters.memory import MemoryClient
@@ -171,7 +171,7 @@ def test_lifting_is_carried_with_who_and_why() -> None:
         await world.until(lambda: uses(world, "alpha-south"), within_s=2)
         again = await leader.replica.overrides.lift(given.override.id, author="eve", reason="again")
         assert again == lifted
-        with pytest.raises(NoSuchOrder, match="drain-9"):
+        with pytest.raises(NotKept, match="drain-9"):
             await leader.replica.overrides.lift("drain-9", author="eve", reason="x")
         assert [(entry.action, entry.author) for entry in audit_in(world)] == [
             ("override.create", "ann"),
@@ -260,7 +260,7 @@ def test_the_last_region_is_not_drained_unless_forced() -> None:
         desk = one.replica.overrides
         for region in ("east", "west"):
             await desk.give(request(region=region))
-        with pytest.raises(OrderRefused, match="chat in east, west, south"):
+        with pytest.raises(Unfit, match="chat in east, west, south"):
             await desk.give(request(region="south"))
         assert len(audit_in(world)) == len(overrides_in(world)) == 2
         await desk.give(request(region="south", forced=True))
@@ -282,7 +282,7 @@ def test_who_is_down_is_not_relied_upon() -> None:
         (one,) = await settled(world, "cp-east")
         world.down |= {f"{kind}-{region}" for kind in ("alpha", "beta") for region in ("east", "west")}
         await world.until(lambda: not uses(world, "alpha-east"), within_s=10)
-        with pytest.raises(OrderRefused, match="nobody who answers"):
+        with pytest.raises(Unfit, match="nobody who answers"):
             await one.replica.overrides.give(request(region="south"))
         assert audit_in(world) == []
 
@@ -302,7 +302,7 @@ def test_of_two_that_drain_the_last_two_regions_one_is_refused(seed: int) -> Non
             two.replica.overrides.give(request(region="south", author="bob")),
             return_exceptions=True,
         )
-        assert sorted(type(answer).__name__ for answer in answers) == ["Given", "OrderRefused"]
+        assert sorted(type(answer).__name__ for answer in answers) == ["Given", "Unfit"]
         assert len(overrides_in(world)) == len(audit_in(world)) == 2
 
     play(story, seed=seed)
@@ -431,7 +431,7 @@ def test_an_end_must_lie_ahead_and_within_a_month(hours: int) -> None:
     async def story(world: World) -> None:
         (one,) = await settled(world, "cp-east")
         until = world.clock.now() + timedelta(hours=hours)
-        with pytest.raises(OrderRefused, match="expires_at"):
+        with pytest.raises(Unfit, match="expires_at"):
             await one.replica.overrides.give(request(region="east", for_s=None, expires_at=until))
         assert audit_in(world) == []
 
@@ -459,7 +459,7 @@ async def test_on_a_real_etcd_one_of_two_is_refused() -> None:
                 )
                 given = [answer for answer in answers if isinstance(answer, Given)]
                 assert len(given) == 1, answers
-                assert any(isinstance(answer, OrderRefused) for answer in answers), answers
+                assert any(isinstance(answer, Unfit) for answer in answers), answers
                 await both(desk.lift(given[0].override.id, author="ann", reason="x") for desk in desks)
             entries = (await stores[1].list(keys.AUDIT)).items
             numbers = [AuditEntry.model_validate_json(item.value).n for item in entries]

@@ -191,6 +191,7 @@ class RecordedServing:
     table: RouteTable
     on_swap: Callable[[RouteTable], None]
     mode: EdgeMode = EdgeMode.STALE
+    turned: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def start(self, host: str, port: int) -> tuple[str, int]:
         self.on_swap(self.table)
@@ -199,7 +200,7 @@ class RecordedServing:
     async def drain(self, timeout_s: float) -> None:
         """Nothing is under way."""
 
-    def swap(self, table: RouteTable) -> None:
+    def swap(self, table: RouteTable, *, applied_in: str | None = None) -> None:
         self.table = table
         self.on_swap(table)
 

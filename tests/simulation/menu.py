@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 from control_plane.loops.blobs import Missing
-from control_plane.ports import Busy, NoSuchOrder, OrderRefused, OverrideDesk
+from control_plane.ports import Busy, NotKept, OverrideDesk, Unfit
 from shared import keys
 from shared.ports import PortError
 from shared.vocabulary.override import OverrideRequest
@@ -208,7 +208,7 @@ async def _asked(
     try:
         async with asyncio.timeout(ASK_S):
             answer = await question(world.replicas[name].overrides)
-    except (OrderRefused, NoSuchOrder, Busy, Missing, PortError, TimeoutError) as error:
+    except (Unfit, NotKept, Busy, Missing, PortError, TimeoutError) as error:
         world.say(f"{name} says {error!r}")
         return None
     world.say(f"{name} says {answer}")

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from control_plane.ports_alerts import Outgoing
 from control_plane.replica import Replica
 from shared import keys, topics
 from shared.adapters.memory import MemoryBroker, MemoryBus, MemoryClient, MemoryStore
@@ -97,6 +98,7 @@ class World:
         wrap_bus: Callable[[MemoryBus], Any] = lambda bus: bus,
         timings: Mapping[str, Any] | None = None,
         telemetry: Telemetry | None = None,
+        outgoing: Outgoing | None = None,
     ) -> Running:
         """Run a replica; `wrap` may put faults between it and etcd, `wrap_bus` between it and each bus."""
         etcd = self.store.client(name)
@@ -110,6 +112,7 @@ class World:
             clock=self.clock,
             rng=random.Random(self.rng.random()),
             telemetry=telemetry or NoTelemetry(random.Random(self.rng.random())),
+            outgoing=outgoing,
         )
         replica.start(supervisor)
         one = Running(replica, supervisor, etcd, buses)

@@ -1,18 +1,20 @@
 """A replica that stands still: fixed, rich answers for everything the API may ask."""
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from datetime import UTC, datetime
 
 from control_plane.core.backup import Manifest, chained, decode, encode
 from control_plane.core.config_check import Judgement
 from control_plane.core.config_diff import changes
 from control_plane.core.onward import Course
+from control_plane.loops.live import Live, Picture
 from control_plane.loops.seen import check_ack
 from control_plane.ports import (
     ConfigHead,
     ConfigOrder,
     ConfigOutcome,
     EdgeRecord,
+    EtcdView,
     Grounds,
     InForce,
     InUse,
@@ -28,6 +30,7 @@ from control_plane.ports import (
     Transition,
 )
 from shared import keys
+from shared.clock import SystemClock
 from shared.ports import Unavailable
 from shared.vocabulary.audit import AuditEntry
 from shared.vocabulary.base import Version, canonical_json, sha256_hex
@@ -37,6 +40,7 @@ from shared.vocabulary.node import Node
 from shared.vocabulary.terms import EdgeMode, Outcome, Role, Verdict
 from shared.vocabulary.view import BusHealth, HealthView, RegionHealth, SourceHealth, TargetHealth, Vote
 from tests.support import still_overrides
+from tests.support.still_drills import StillDrills
 from tests.support.still_overrides import StillOverrides
 from tests.support.still_rollouts import StillRollouts
 
@@ -259,6 +263,7 @@ class StillReplica:
         self.archive = StillArchive(self)
         self.rollouts = StillRollouts()
         self.overrides = StillOverrides()
+        self.drills = StillDrills()
 
     def unready(self) -> Sequence[str]:
         return self.reasons
@@ -310,6 +315,14 @@ class StillReplica:
                 yield event
 
         return events()
+
+    def etcd(self) -> EtcdView:
+        return EtcdView(self.etcd_answers, 0.2 if self.etcd_answers else 42.0)
+
+    def live(self, take: Callable[[], Picture], *, after: str) -> AsyncGenerator[bytes, None]:
+        if self.full:
+            raise TooManyReaders
+        return Live(clock=SystemClock(), life="still").follow(take, after=after)
 
     def metrics(self) -> bytes:
         return b"# TYPE leeward_control_plane_is_leader gauge\nleeward_control_plane_is_leader 1.0\n"

@@ -201,24 +201,28 @@ async def test_the_stream_is_server_sent_events(client: httpx2.AsyncClient, repl
     assert (await client.get("/v1/stream")).status_code == 503
 
 
-async def test_the_page_may_run_only_its_own_script(client: httpx2.AsyncClient) -> None:
-    """A content security policy that names the script by its hash."""
-    answer = await client.get("/")
+@pytest.mark.parametrize("path", ["/", "/app.js", "/app.css"])
+async def test_the_page_may_use_only_what_is_its_own(client: httpx2.AsyncClient, path: str) -> None:
+    """A policy without `unsafe-inline` or another origin; nobody may frame it; asked again, 304."""
+    answer = await client.get(path)
     assert answer.status_code == 200
-    policy = answer.headers["content-security-policy"]
-    assert "script-src 'sha256-" in policy
-    assert "default-src 'none'" in policy
+    policy = dict(part.split(" ", 1) for part in answer.headers["content-security-policy"].split("; "))
+    assert policy["default-src"] == policy["frame-ancestors"] == policy["form-action"] == "'none'"
+    assert policy["script-src"] == policy["style-src"] == policy["connect-src"] == "'self'"
+    again = await client.get(path, headers={"if-none-match": answer.headers["etag"]})
+    assert (again.status_code, again.content) == (304, b"")
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::1]", "127.8.8.8"])
 def test_loopback_may_be_listened_on(host: str) -> None:
     """Nobody else reaches it."""
-    check_listen(host, insecure=False)
+    check_listen(host, tokens=False, insecure=False)
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "10.0.0.1", "[::]", "leeward.example"])
-def test_other_addresses_need_the_operators_word(host: str) -> None:
-    """The error says what to do, and the word is honoured."""
-    with pytest.raises(ListenRefused, match="LEEWARD_INSECURE_LISTEN"):
-        check_listen(host, insecure=False)
-    check_listen(host, insecure=True)
+def test_other_addresses_need_tokens_or_the_operators_word(host: str) -> None:
+    """The error says what to do, and either is honoured."""
+    with pytest.raises(ListenRefused, match=r"leeward token.*LEEWARD_INSECURE_LISTEN"):
+        check_listen(host, tokens=False, insecure=False)
+    check_listen(host, tokens=False, insecure=True)
+    check_listen(host, tokens=True, insecure=False)

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from control_plane.core.config_diff import Change, changes
+from control_plane.core.config_diff import _LISTS, _PARTS, Change, changes
 from shared.vocabulary.config import Fleet
 from tests.support.replicas import fleet
 
@@ -23,6 +23,14 @@ def test_equal_fleets_do_not_differ() -> None:
     for kind in ("regions", "targets", "monitors", "routes"):
         assert changes(fleet(), edited(**{kind: list(reversed(raw[kind]))})) or len(raw[kind]) == 1
     assert changes(fleet(), edited(policy={"automatic": False}))
+    assert said(changes(fleet(), edited(drills={"enabled": False}))) == [
+        ("changed", "drills", "", "enabled", True, False)
+    ]
+
+
+def test_no_field_of_a_fleet_is_forgotten() -> None:
+    """What is not compared could never be applied: it would be called the same."""
+    assert {*_LISTS, *_PARTS} == set(Fleet.model_fields)
 
 
 def test_fields_are_told_by_their_path() -> None:

@@ -154,21 +154,20 @@ def test_wrong_answers_are_never_down_by_ejection() -> None:
     assert down_from(lambda _: Outcome.GARBLED, rate=300, until_s=30) == float("inf")
 
 
+@pytest.mark.parametrize("outcome", [Outcome.REFUSED, Outcome.FAILED])
 @pytest.mark.parametrize(("rate", "edges"), [(30, 1), (30, 2), (300, 1), (300, 2)])
-def test_a_target_that_fails_every_attempt_is_down_within_half_a_second(rate: int, edges: int) -> None:
+def test_a_target_that_fails_every_attempt_is_down_within_half_a_second(
+    outcome: Outcome, rate: int, edges: int
+) -> None:
     """Three failures in a row at every edge, and a report."""
-    at = down_from(
-        lambda now: Outcome.FAILED if now >= 10 else Outcome.OK, rate=rate, until_s=20, edges=edges
-    )
+    at = down_from(lambda now: outcome if now >= 10 else Outcome.OK, rate=rate, until_s=20, edges=edges)
     assert 10 < at <= 10.5
 
 
-@pytest.mark.parametrize(("edges", "within_s"), [(1, 3.5), (2, 1.5)])
-def test_a_target_that_refuses_is_down_by_live_traffic_when_the_trials_fail(
-    edges: int, within_s: float
-) -> None:
-    """One refusal ejects: one edge is certain after two benches, several after one."""
+@pytest.mark.parametrize(("edges", "within_s"), [(1, 1.5), (2, 0.5)])
+def test_a_silent_target_is_down_by_live_traffic(edges: int, within_s: float) -> None:
+    """Two time-outs eject: one edge is certain after a lost trial, several at once."""
     at = down_from(
-        lambda now: Outcome.REFUSED if now >= 10 else Outcome.OK, rate=300, until_s=20, edges=edges
+        lambda now: Outcome.TIMED_OUT if now >= 10 else Outcome.OK, rate=300, until_s=20, edges=edges
     )
     assert 10 < at <= 10 + within_s

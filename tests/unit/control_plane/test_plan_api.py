@@ -109,7 +109,7 @@ async def test_a_question_of_no_shape(client: httpx2.AsyncClient, question: Any,
 @pytest.mark.parametrize(
     ("question", "said"),
     [
-        ({"assume_down": ["mars"]}, "no target or region 'mars'"),
+        ({"assume_down": ["mars"]}, "'mars' is neither a region (east, west) nor a target"),
         ({"without_overrides": ["drain-9"]}, "no override 'drain-9'"),
         ({"overrides": [{"kind": "drain", "target": "nobody"}]}, "no target 'nobody'"),
     ],

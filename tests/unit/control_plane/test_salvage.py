@@ -1,10 +1,12 @@
 """A proposal refused for one route is committed for the others."""
 
 from dataclasses import replace
+from datetime import timedelta
 
 from brain_worlds import World, fleet_config
 
 from control_plane.core.decide import Proposal
+from control_plane.core.onward import Course, onward, taken
 from control_plane.core.salvage import Examined, examined, keeping
 from shared.vocabulary.base import sha256_hex
 
@@ -84,3 +86,35 @@ def test_of_another_generation_nothing_is_kept() -> None:
         documents={**proposal.documents, "chat": broken},
     )
     assert found_in(world, bad).kept is None
+
+
+def test_a_pass_that_is_foreseen_is_salvaged_as_the_leaders_is() -> None:
+    """What nobody commits takes the same course: the sound routes fail over, the refused one stays, and is
+    said; refused as a whole, nothing moves."""
+    world, proposal = mistaken("chat")
+    assert world.head is not None
+    assert world.view is not None
+    course = Course(head=world.head, documents=world.documents, memory=world.memory)
+    step = taken(course, proposal, world.config, world.view)
+    assert step.kept == frozenset({"chat"})
+    assert step.changed.keys() == {"other"}
+    assert all(said.startswith("route chat: ") for said in step.refusals)
+    assert step.course.head is not None
+    assert step.course.head.routes["chat"] == world.head.routes["chat"]
+    assert step.course.documents["chat"] is world.documents["chat"]
+    assert step.course.documents["other"] is proposal.documents["other"]
+    _, whole = mistaken("chat", "other")
+    refused = taken(course, whole, world.config, world.view)
+    assert (refused.kept, refused.course, refused.changed) == (None, course, whole.documents)
+
+
+def test_the_look_ahead_goes_on_from_what_was_salvaged() -> None:
+    """The pass after a partly refused one is made on what was committed of it."""
+    world, proposal = mistaken("chat")
+    assert world.view is not None
+    course = Course(head=world.head, documents=world.documents, memory=world.memory)
+    step = taken(course, proposal, world.config, world.view)
+    # The mistake was this proposal's own: the next one is sound, and only `chat` is still to move.
+    after = onward(step.course, world.config, world.view, now=world.now + timedelta(seconds=1))
+    assert not after.refusals
+    assert after.changed.keys() == {"chat"}

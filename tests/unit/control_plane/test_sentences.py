@@ -2,7 +2,7 @@
 
 import pytest
 
-from control_plane.api.sentences import sentence
+from control_plane.api.sentences import brief, sentence
 from shared.vocabulary.decision import REASON_CODES, Reason
 
 
@@ -55,3 +55,37 @@ def test_an_order_is_told_as_people_would() -> None:
         'Weights set by hand for clients in west by ann until 12:30, "new racks": override drain-17, '
         "weights alpha-east=750 alpha-west=250."
     )
+
+
+def test_a_restore_is_not_told_as_a_loss() -> None:
+    """Both raise the generation; one was somebody's doing."""
+    values = {"from": 1, "to": 3}
+    lost = sentence(Reason(code="GENERATION_RAISED", values=values))
+    assert lost.startswith("The coordination store had lost history")
+    restored = Reason(code="GENERATION_RAISED", values={**values, "backup": "1.4", "restored_by": "eve"})
+    assert sentence(restored) == (
+        "The backup of 1.4 was restored by eve, so every document was written anew: from 1, to 3."
+    )
+
+
+def test_in_brief_a_reason_says_what_was_seen_or_done() -> None:
+    """Without the figures that led to it; orders and whatever has nothing to leave out stay whole."""
+    down = {"votes": 3, "down": 3, "hard": True, "seen": "3 of 3 vantages DOWN: connect refused", "flaps": 0}
+    assert (
+        brief(Reason(code="TARGET_DOWN", target="a", values=down))
+        == "Target a left the traffic: 3 of 3 vantages DOWN: connect refused."
+    )
+    step = {"permille": 300, "from_permille": 100, "flaps": 0}
+    assert (
+        brief(Reason(code="RAMP_STEP", target="a", values=step))
+        == "Target a is returning, step by step: 10 to 30 % of its weight."
+    )
+    assert (
+        brief(Reason(code="TARGET_UP", target="a", values=step)) == "Target a is back with its full weight."
+    )
+    drained = Reason(
+        code="DRAINED", target="a", values={"author": "ann", "reason": "r", "override": "drain-1"}
+    )
+    assert brief(drained) == sentence(drained)
+    bare = Reason(code="SHED", region="east", values={"permille": 100})
+    assert brief(bare) == sentence(bare)
