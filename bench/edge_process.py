@@ -1,7 +1,7 @@
 """The edge's data plane as a process of its own, without a control plane: `python -m bench.edge_process PORT UPSTREAM`.
 
 The same Gateway as in production, with client keys, credentials, breakers, windows and metrics; two targets in
-two tiers at one upstream, served in the configuration's own order.
+two tiers at one upstream, served in the configuration's own order. With OTEL_EXPORTER_OTLP_ENDPOINT it traces.
 """
 
 import asyncio
@@ -16,10 +16,10 @@ from prometheus_client import CollectorRegistry
 
 from edge_router.adapters.gateway import Gateway
 from edge_router.core.table import ResolvedCredential, build_table
+from shared.adapters.otel import telemetry_from_env
 from shared.clock import SystemClock
 from shared.log import configure
 from shared.supervise import Supervisor
-from shared.telemetry import NoTelemetry
 from shared.vocabulary.base import NO_VERSION
 from shared.vocabulary.config import (
     ClientKey,
@@ -81,7 +81,7 @@ async def serve(port: int, upstream: int, *, targets: int, routes: int) -> None:
             credentials={"bench": credential},
             clock=SystemClock(),
             rng=random.Random(7),
-            telemetry=NoTelemetry(),
+            telemetry=telemetry_from_env(service="leeward-edge", node="edge-bench", region="here"),
             supervisor=supervisor,
             registry=CollectorRegistry(),
         )

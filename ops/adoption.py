@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import httpx2
 
+from ops import presenting
 from ops.client import ControlPlanes, get_json
 from ops.errors import Unreachable
 from shared.vocabulary.terms import Role
@@ -57,7 +58,8 @@ async def running(client: httpx2.AsyncClient, planes: ControlPlanes) -> list[Run
 
 
 async def _replicas(client: httpx2.AsyncClient, urls: Sequence[str]) -> list[Runs]:
-    answers = await asyncio.gather(*(get_json(client, f"{url}/v1/leader") for url in urls))
+    shown = presenting.headers()
+    answers = await asyncio.gather(*(get_json(client, f"{url}/v1/leader", headers=shown) for url in urls))
     return sorted(
         (
             Runs(answer["replica"], answer.get("config_version")) if answer else Runs(url, None)

@@ -9,6 +9,7 @@ from urllib.parse import urlencode
 import httpx2
 
 from control_plane.core.backup import Backup, Damaged, chained, decode
+from ops import presenting
 from ops.client import ControlPlanes, open_client
 from ops.errors import Bad, Unreachable, Usage
 
@@ -24,7 +25,7 @@ async def fetch(urls: Sequence[str], since: str | None) -> bytes:
     async with open_client(timeout_s=TIMEOUT_S) as client:
         for url in urls:
             try:
-                async with client.stream("GET", url + path) as answer:
+                async with client.stream("GET", url + path, headers=presenting.headers()) as answer:
                     if not answer.is_success:
                         await answer.aread()
                         ControlPlanes.judged(answer)

@@ -8,17 +8,22 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx2
+from pydantic import BaseModel
 
-from ops.errors import Bad, OpsError, Unreachable
-from shared.vocabulary.base import NO_VERSION, Version
+from ops import presenting
+from ops.errors import Bad, OpsError, Unreachable, Usage
+from shared.vocabulary.base import NO_VERSION, Message, Version
 from shared.vocabulary.decision import Decision
+from shared.vocabulary.drill import Drill, DrillEnd, DrillRequest, DrillSchedule, DrillSpec, RunnerWord
+from shared.vocabulary.drill_list import DrillCatalogue, DrillList, ScheduleOrder
 from shared.vocabulary.status import LeaderStatus
 from shared.vocabulary.terms import EdgeMode
 from shared.vocabulary.view import HealthView
 
+Heard = TypeVar("Heard", bound=BaseModel)
 TIMEOUT_S = 2.0
 CHANGE_TIMEOUT_S = 15.0
 """A replica tries an operator's write several times when others write too."""
@@ -26,8 +31,11 @@ MAX_ANSWER_BYTES = 64 * 1024 * 1024
 
 
 def open_client(*, timeout_s: float = TIMEOUT_S) -> httpx2.AsyncClient:
-    """A client for a command's questions. It goes straight to its addresses: no proxy, no redirects."""
-    return httpx2.AsyncClient(timeout=timeout_s, trust_env=False, follow_redirects=False)
+    """A client for a command's questions. It goes straight to its addresses: no proxy, no redirects.
+    Raises Usage for a `--ca-file` that holds no certificates."""
+    return httpx2.AsyncClient(
+        timeout=timeout_s, trust_env=False, follow_redirects=False, verify=presenting.trust()
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,11 +78,13 @@ async def edge_state(client: httpx2.AsyncClient, admin_url: str) -> EdgeState | 
 
 
 class ControlPlanes:
-    """The replicas of one fleet, asked in turn. Remembers who answered last and asks it first."""
+    """The replicas of one fleet, asked in turn. Remembers who answered last and asks it first. Presents
+    the command's token to `urls`, and to nobody that they name."""
 
     def __init__(self, client: httpx2.AsyncClient, urls: Sequence[str]) -> None:
         self._client = client
         self._urls = list(urls)
+        self._presented = presenting.headers()
 
     @property
     def urls(self) -> tuple[str, ...]:
@@ -82,9 +92,12 @@ class ControlPlanes:
         return tuple(self._urls)
 
     async def leader_first(self) -> "ControlPlanes":
-        """The same replicas, the leader asked first where one is known."""
+        """The same replicas, the leader asked first where one is known; where a token is presented, only
+        one that we were pointed at."""
         named = (await self.get("/v1/leader")).get("leader") or {}
         url = str(named.get("url") or "").rstrip("/")
+        if self._presented and url not in self._urls:
+            return self
         return ControlPlanes(self._client, [url, *(known for known in self._urls if known != url)][not url :])
 
     async def get(self, path: str) -> Any:
@@ -93,6 +106,11 @@ class ControlPlanes:
         Raises Unreachable when none does, Refused with the replica's own words when it says no.
         """
         return self.judged(await self._ask(path))
+
+    async def text(self, path: str) -> str:
+        """The text at `path`, which is no JSON. Raises as `get`."""
+        answer = await self._ask(path)
+        return answer.text if answer.is_success else str(self.judged(answer))
 
     async def get_tagged(self, path: str) -> tuple[Any, str]:
         """As `get`, and the answer's entity tag."""
@@ -119,7 +137,7 @@ class ControlPlanes:
                     method,
                     url + path,
                     content=_content(body),
-                    headers={"content-type": "application/json", **(headers or {})},
+                    headers={"content-type": "application/json", **(headers or {}), **self._presented},
                     timeout=timeout_s,
                 )
             except (httpx2.ConnectError, httpx2.ConnectTimeout):
@@ -135,7 +153,7 @@ class ControlPlanes:
         excuse: httpx2.Response | None = None
         for url in tuple(self._urls):
             try:
-                answer = await self._client.get(url + path)
+                answer = await self._client.get(url + path, headers=self._presented)
             except httpx2.HTTPError:
                 continue
             if answer.status_code in (502, 503, 504):
@@ -174,12 +192,79 @@ class ControlPlanes:
         if answer.is_success:
             return content
         said = content.get("detail") or content.get("title") if isinstance(content, dict) else None
+        if answer.status_code == 401:
+            said = f"{said} (by {presenting.FROM_ENV} or --token-file)"
         faults = content.get("faults") or () if isinstance(content, dict) else ()
         raise Refused(
             answer.status_code,
             f"{said or content}",
             faults=[f"{fault.get('where')}: {fault.get('what')}" for fault in faults],
         )
+
+
+class DrillRegister:
+    """The control plane's record of drills (`/v1/drills`), over any replica. Every call raises
+    Unreachable and Refused as `ControlPlanes` does; what was written by a call whose answer was lost is
+    found again by making the same call."""
+
+    def __init__(self, planes: ControlPlanes) -> None:
+        self._planes = planes
+
+    async def request(self, request: DrillRequest) -> Drill:
+        """Ask for a drill; with `runner` it is claimed at once. Refused with 409 when it may not begin."""
+        return _heard(Drill, await self._write("POST", "/v1/drills", request))
+
+    async def claim(self, drill: str, runner: str) -> Drill:
+        """Take one that is DUE. Refused with 409 when somebody else has it, or its time is over."""
+        body = {"runner": runner}
+        return _heard(Drill, await self._planes.change("POST", f"/v1/drills/{drill}/claim", body))
+
+    async def progress(self, drill: str, word: RunnerWord) -> Drill:
+        """Tell how it goes, and renew the claim; `stop` of the answer tells an abort. Refused with 404
+        when its record is gone, with 409 when the claim was lost to another drill: then it must end."""
+        return _heard(Drill, await self._write("PUT", f"/v1/drills/{drill}/progress", word))
+
+    async def finish(self, drill: str, end: DrillEnd) -> Drill:
+        """Put its report on record. Refused with 413 when the report is too large to keep."""
+        return _heard(Drill, await self._write("POST", f"/v1/drills/{drill}/finish", end))
+
+    async def abort(self, drill: str, *, author: str, reason: str) -> Drill:
+        """End it; of one that runs, its runner does, a moment later."""
+        body = {"author": author, "reason": reason}
+        return _heard(Drill, await self._planes.change("POST", f"/v1/drills/{drill}/abort", body))
+
+    async def all(self) -> DrillList:
+        """Everything in brief, the newest first, with what may begin now and the schedules."""
+        return _heard(DrillList, await self._planes.get("/v1/drills"))
+
+    async def one(self, drill: str) -> Drill:
+        """A whole record."""
+        return _heard(Drill, await self._planes.get(f"/v1/drills/{drill}"))
+
+    async def page(self, drill: str) -> str:
+        """Its report as HTML. Refused with 404 when it has none."""
+        return await self._planes.text(f"/v1/drills/{drill}/report")
+
+    async def due(self) -> Sequence[Drill]:
+        """Those that wait for a runner, oldest first."""
+        briefs = (await self.all()).drills
+        return [await self.one(brief.id) for brief in reversed(briefs) if brief.state == "DUE"]
+
+    async def catalogue(self) -> Sequence[DrillSpec]:
+        """The built-in drills, by name."""
+        return _heard(DrillCatalogue, await self._planes.get("/v1/drills/catalogue")).drills
+
+    async def schedule(self, order: ScheduleOrder) -> DrillSchedule:
+        """Have a drill come due by a cron expression."""
+        return _heard(DrillSchedule, await self._write("POST", "/v1/drills/schedules", order))
+
+    async def unschedule(self, schedule: str, *, author: str, reason: str) -> None:
+        """Drop a schedule."""
+        body = {"author": author, "reason": reason}
+        await self._planes.change("DELETE", f"/v1/drills/schedules/{schedule}", body)
+
+    async def _write(self, method: str, path: str, body: Message) -> Any:
+        return await self._planes.change(method, path, body.model_dump(mode="json"))
 
 
 class Refused(OpsError):
@@ -190,8 +275,14 @@ class Refused(OpsError):
     def __init__(self, status: int, said: str, *, faults: Sequence[str] = ()) -> None:
         super().__init__("\n".join((said, *faults)))
         self.status = status
+        self.exit_code = Usage.exit_code if status == 422 else Bad.exit_code
         self.faults = tuple(faults)
         """What was wrong with each part of the request, with its place."""
+
+
+def _heard(kind: type[Heard], answer: Any) -> Heard:
+    """The answer of a replica that may be newer than this: what it says besides is let be."""
+    return kind.model_validate(answer, extra="ignore")
 
 
 def _content(body: Any) -> bytes | None:
@@ -208,10 +299,12 @@ def _said(answer: httpx2.Response) -> str:
         return f"{answer.url} answered {answer.status_code}"
 
 
-async def get_json(client: httpx2.AsyncClient, url: str) -> Any | None:
+async def get_json(
+    client: httpx2.AsyncClient, url: str, *, headers: Mapping[str, str] | None = None
+) -> Any | None:
     """The JSON at `url`; None when there is no answer, no success, or no JSON."""
     try:
-        answer = await client.get(url)
+        answer = await client.get(url, headers=headers)
         return answer.json() if answer.is_success else None
     except (httpx2.HTTPError, ValueError):
         return None

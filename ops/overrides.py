@@ -34,12 +34,16 @@ async def whom(planes: ControlPlanes, name: str) -> dict[str, str]:
 
     Raises Usage when it is neither.
     """
-    fleet = (await planes.get("/v1/config"))["fleet"]
+    return named((await planes.get("/v1/config"))["fleet"], name)
+
+
+def named(fleet: Mapping[str, Any], name: str, *, of: str = "the configuration in force") -> dict[str, str]:
+    """As `whom`, by `fleet`, which an operator knows as `of`. Raises Usage."""
     for kind in ("region", "target"):
         if any(each["id"] == name for each in fleet[f"{kind}s"]):
             return {kind: name}
     regions = ", ".join(region["id"] for region in fleet["regions"])
-    raise Usage(f"{name!r} is neither a region ({regions}) nor a target of the configuration in force")
+    raise Usage(f"{name!r} is neither a region ({regions}) nor a target of {of}")
 
 
 async def foreseen(planes: ControlPlanes, spec: Mapping[str, Any]) -> Sequence[str]:

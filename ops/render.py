@@ -1,9 +1,11 @@
 """Tables for a terminal of 100 columns or less. Data in, rich renderables out; prints nothing."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
-from rich.console import Console, Group
+from rich.cells import cell_len
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.table import Table
 from rich.text import Text
 
@@ -12,8 +14,12 @@ from shared.vocabulary.terms import EdgeMode, Verdict
 from shared.vocabulary.view import HealthView, TargetHealth
 
 WIDTH = 100
+GAP = 2
+"""Between two columns."""
+HEADING = 12
+"""Characters of a heading's word that stay together while there is room: longer ones are names."""
 
-_COLOURS = {
+COLOURS = {
     Verdict.HEALTHY: "green",
     Verdict.DEGRADED: "yellow",
     Verdict.DOWN: "red",
@@ -31,16 +37,14 @@ def console(*, stderr: bool = False) -> Console:
     return Console(stderr=stderr, highlight=False, width=width)
 
 
-def status(now: StackStatus) -> Group:
-    """A line for the leader, a row per region, and a line per target that is not HEALTHY."""
-    table = _table("region", "verdict", "targets", "control plane", "edge", "decision", "beat", "prober")
-    if now.buses:
-        table.add_column("bus", no_wrap=True)
-    if now.etcd:
-        table.add_column("etcd", no_wrap=True)
-    for region in _regions_of(now):
-        table.add_row(*_region_row(now, region))
-    lines: list[Table | Text] = [_leader_line(now), table, *_config_lines(now)]
+def status(now: StackStatus, notes: Iterable[str] = ()) -> Group:
+    """A line for the leader, `notes` on what shapes the traffic besides health, a row per region, and a
+    line per target that is not HEALTHY."""
+    headers = ["region", "verdict", "targets", "control plane", "edge", "decision", "beat", "prober"]
+    headers += ["bus"] if now.buses else []
+    headers += ["etcd"] if now.etcd else []
+    table = Grid(headers, [_region_row(now, region) for region in _regions_of(now)])
+    lines: list[RenderableType] = [_leader_line(now), *_noted(notes), table, *_config_lines(now)]
     lines += (
         Text.assemble("target ", target.id, " is ", _coloured(target.verdict))
         for target in now.targets
@@ -49,30 +53,41 @@ def status(now: StackStatus) -> Group:
     return Group(*lines)
 
 
-def health(view: HealthView) -> Group:
-    """Regions, then targets with the reason of each verdict."""
+def health(view: HealthView, notes: Iterable[str] = ()) -> Group:
+    """Regions, then targets with the reason of each verdict; `notes` on what shapes the traffic besides."""
     title = Text(f"{view.status}, as {view.replica} sees it at {view.as_of:%H:%M:%S} UTC")
-    regions = _table("region", "verdict", "targets", "sources fresh")
-    for region in view.regions:
-        regions.add_row(
-            region.id,
-            _coloured(region.verdict),
-            f"{region.targets_healthy}/{region.targets}",
-            f"{region.sources_fresh}/{region.sources}",
-        )
-    targets = _table("target", "verdict", "p50 ms")
-    targets.add_column("votes")
-    targets.add_column("why")
-    for target in view.targets:
-        targets.add_row(
-            target.id,
-            _coloured(target.verdict),
-            "-" if target.latency_ms_p50 is None else f"{target.latency_ms_p50:.1f}",
-            _votes(target),
-            target.reason,
-        )
-    notes = [Text(line) for line in _notes(view)]
-    return Group(title, *notes, regions, targets, *_scores(view))
+    regions = Grid(
+        ("region", "verdict", "targets", "sources fresh"),
+        [
+            (
+                region.id,
+                _coloured(region.verdict),
+                f"{region.targets_healthy}/{region.targets}",
+                f"{region.sources_fresh}/{region.sources}",
+            )
+            for region in view.regions
+        ],
+    )
+    targets = Grid(
+        ("target", "verdict", "p50 ms", "votes", "why"),
+        [
+            (
+                target.id,
+                _coloured(target.verdict),
+                "-" if target.latency_ms_p50 is None else f"{target.latency_ms_p50:.1f}",
+                _votes(target),
+                target.reason,
+            )
+            for target in view.targets
+        ],
+    )
+    return Group(
+        title, *_noted(notes), *(Text(line) for line in _notes(view)), regions, targets, *_scores(view)
+    )
+
+
+def _noted(notes: Iterable[str]) -> list[Text]:
+    return [Text(line, style="yellow") for line in notes]
 
 
 def _notes(view: HealthView) -> Iterator[str]:
@@ -102,13 +117,12 @@ def _notes(view: HealthView) -> Iterator[str]:
             yield f"warning: {target.id}: {target.warning}"
 
 
-def _scores(view: HealthView) -> list[Table]:
+def _scores(view: HealthView) -> list[RenderableType]:
     """Quality, where anybody judges it."""
     if not view.quality:
         return []
-    table = _table("model", "target", "by", "right", "answers", "quality")
-    for score in view.quality:
-        table.add_row(
+    content = [
+        (
             f"{score.provider}/{score.model}",
             score.target or "all",
             score.by,
@@ -116,7 +130,9 @@ def _scores(view: HealthView) -> list[Table]:
             str(score.judged),
             score.standing,
         )
-    return [table]
+        for score in view.quality
+    ]
+    return [Grid(("model", "target", "by", "right", "answers", "quality"), content)]
 
 
 def _votes(target: TargetHealth) -> str:
@@ -129,16 +145,50 @@ def _votes(target: TargetHealth) -> str:
     return ", ".join([f"{number} {most.value}", *others])
 
 
-def rows(headers: Sequence[str], content: Sequence[Sequence[str]], *, wrapping: Sequence[str] = ()) -> Table:
-    """A plain table whose last column may wrap, and those that are named."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in headers[:-1]:
-        wraps = name in wrapping
-        table.add_column(name, no_wrap=not wraps, overflow="fold", min_width=12 if wraps else None)
-    table.add_column(headers[-1], overflow="fold", min_width=12)
-    for row in content:
-        table.add_row(*row)
-    return table
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """A table as wide as there is room. What does not fit goes on in the next line, in the widest columns
+    first; nothing is cut, for two names that begin alike must stay two names."""
+
+    headers: Sequence[str]
+    content: Sequence[Sequence[str | Text]]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        columns = range(len(self.headers))
+        content = [max((_wide(row[place]) for row in self.content), default=0) for place in columns]
+        natural = [max(cell_len(name), wide) for name, wide in zip(self.headers, content, strict=True)]
+        words = [min(HEADING, max(map(cell_len, name.split()), default=0)) for name in self.headers]
+        room = options.max_width - GAP * (len(self.headers) - 1)
+        widths = fitted(natural, room, [max(pair) for pair in zip(content, words, strict=True)])
+        table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, GAP, 0, 0))
+        for name, width in zip(self.headers, widths, strict=True):
+            table.add_column(name, overflow="fold", width=width)
+        for row in self.content:
+            table.add_row(*row)
+        yield table
+
+
+def rows(headers: Sequence[str], content: Sequence[Sequence[str]], *, wrapping: Sequence[str] = ()) -> Grid:
+    """A plain table. Every column may wrap, the widest first, so `wrapping` needs not name any."""
+    return Grid(headers, content)
+
+
+def fitted(natural: Sequence[int], room: int, least: Sequence[int] = ()) -> list[int]:
+    """The widths that columns get: their own where all fit, else the widest give, evenly. First only what
+    they have above `least`: a heading wraps before what stands under it."""
+    widths = [max(1, width) for width in natural]
+    for floor in ([max(1, width) for width in least] or widths, [1] * len(widths)):
+        while sum(widths) > room:
+            above = [place for place, width in enumerate(widths) if width > floor[place]]
+            if not above:
+                break
+            widths[max(above, key=lambda place: widths[place])] -= 1
+    return widths
+
+
+def _wide(cell: str | Text) -> int:
+    lines = (cell.plain if isinstance(cell, Text) else cell).splitlines()
+    return max((cell_len(line) for line in lines), default=0)
 
 
 def plain_line(now: StackStatus) -> str:
@@ -150,13 +200,6 @@ def plain_line(now: StackStatus) -> str:
     )
     regions = " ".join(f"{region.id}={region.verdict.value}" for region in now.regions)
     return f"leader {leader}; {regions}; {edges}"
-
-
-def _table(*columns: str) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in columns:
-        table.add_column(column, no_wrap=True)
-    return table
 
 
 def _leader_line(now: StackStatus) -> Text:
@@ -218,7 +261,7 @@ def _stacked(parts: Sequence[Text]) -> Text:
 
 
 def _coloured(word: Verdict | EdgeMode) -> Text:
-    return Text(word.value, style=_COLOURS[word])
+    return Text(word.value, style=COLOURS[word])
 
 
 def _role(role: str) -> Text:

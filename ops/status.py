@@ -10,6 +10,7 @@ from typing import Any
 
 import httpx2
 
+from ops import presenting
 from ops.client import ControlPlanes, EdgeState, edge_state, get_json
 from ops.local.processes import Kind, ProcessRecord
 from ops.local.stack import StackFile
@@ -161,7 +162,10 @@ def nobody_answers(status: StackStatus) -> bool:
 
 
 async def _each(client: httpx2.AsyncClient, planes: Sequence[ProcessRecord], path: str) -> list[Any]:
-    return list(await asyncio.gather(*(get_json(client, f"{plane.url}{path}") for plane in planes)))
+    shown = presenting.headers()
+    return list(
+        await asyncio.gather(*(get_json(client, f"{plane.url}{path}", headers=shown) for plane in planes))
+    )
 
 
 async def _etcd_answers(client: httpx2.AsyncClient, url: str) -> bool:

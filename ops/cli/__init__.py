@@ -14,8 +14,11 @@ PROCESSES = {
     "edge": "Run one edge router.",
     "prober": "Run one prober.",
     "simulator": "Run one simulated model endpoint.",
+    "keeper": "Run what undoes the faults of a local stack.",
 }
-"""The commands that are a process of the fleet, as `leeward --help` lists them."""
+"""The commands that are a process, as `leeward --help` lists them,"""
+INTERNAL = frozenset({"keeper"})
+"""less those that nobody but `leeward up` starts."""
 
 
 def main() -> int:

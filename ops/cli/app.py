@@ -2,7 +2,21 @@
 
 import typer
 
-from ops.cli import PROCESSES, backup, config, drills, foresight, overrides, reading, rollouts, stacks
+from ops.cli import (
+    INTERNAL,
+    PROCESSES,
+    backup,
+    config,
+    drills,
+    foresight,
+    overrides,
+    reading,
+    rollouts,
+    stacks,
+    tokens,
+    top,
+    trace,
+)
 
 
 def run() -> int:
@@ -21,14 +35,14 @@ def build() -> typer.Typer:
         rich_markup_mode=None,
         result_callback=_exit_with,
     )
-    for group in (stacks, reading, foresight, backup, overrides):
+    for group in (stacks, reading, top, foresight, backup, overrides, tokens, trace):
         group.register(app)
     for name, what in PROCESSES.items():
-        app.command(name, help=what, context_settings=_UNPARSED)(_elsewhere)
+        app.command(name, help=what, context_settings=_UNPARSED, hidden=name in INTERNAL)(_elsewhere)
     app.add_typer(config.build(), name="config", help="Check, compare and change the configuration.")
     app.add_typer(rollouts.build(), name="rollout", help="Let a new target take over by steps, watched.")
     app.add_typer(drills.build(), name="drill", help="Rehearse a failure and measure it.")
-    return app
+    return tokens.present(app)
 
 
 def _exit_with(code: object) -> None:

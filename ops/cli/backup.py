@@ -7,7 +7,15 @@ from typing import Annotated
 
 import typer
 
-from ops.cli.output import STATE_DIR, AuthorOption, StateDirOption, UrlOption, author_or_user
+from ops.cli.output import (
+    STATE_DIR,
+    AuthorOption,
+    StateDirOption,
+    UrlOption,
+    author_or_user,
+    check_new,
+    reasoned,
+)
 from ops.errors import Bad, Usage
 from shared.vocabulary.base import Version
 
@@ -35,8 +43,7 @@ def take(
         return None
     if to is None:
         raise Usage("name the file: leeward backup --to FILE")
-    if to.exists():
-        raise Usage(f"{to} exists already; a backup is never written over another")
+    check_new(to, "--to")
     if since is not None:
         try:
             Version.parse(since)
@@ -67,7 +74,9 @@ def verify(
 
 def restore(
     files: Annotated[list[Path], typer.Argument(metavar="FILE [SINCE...]", help="Full one first, in order.")],
-    reason: Annotated[str | None, typer.Option("--reason", help="Why; it stands in the audit.")] = None,
+    reason: Annotated[
+        str | None, typer.Option("--reason", help="Why; it stands in the audit.", callback=reasoned)
+    ] = None,
     author: AuthorOption = None,
     force: Annotated[
         bool, typer.Option("--force", help="Over what operators have changed there since it was empty.")

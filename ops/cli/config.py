@@ -16,11 +16,14 @@ from ops.cli.output import (
     UrlOption,
     author_or_user,
     emit,
+    reasoned,
 )
 from shared.vocabulary.config import Fleet, FleetConfig
 
 FileArgument = Annotated[Path, typer.Argument(metavar="FILE", help="A leeward.yaml.")]
-ReasonOption = Annotated[str | None, typer.Option("--reason", help="Why; it stands in the audit.")]
+ReasonOption = Annotated[
+    str | None, typer.Option("--reason", help="Why; it stands in the audit.", callback=reasoned)
+]
 YesOption = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 ForceOption = Annotated[bool, typer.Option("--force", help="In spite of what speaks against it.")]
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Show what would come of it, change nothing.")]

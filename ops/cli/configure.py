@@ -94,8 +94,6 @@ async def _ask_for(planes: ControlPlanes, intent: Intent, etag: str, *, dry_run:
     except Refused as refused:
         if refused.status == 412:
             raise Bad(f"somebody else changed it meanwhile: {refused}") from None
-        if refused.status == 422:
-            raise Bad(str(refused)) from None
         raise
     return answer
 

@@ -13,7 +13,7 @@ def reported(command: Callable[[], int]) -> int:
     try:
         return command()
     except OpsError as error:
-        complain(str(error))
+        complain(_told(error))
         return error.exit_code
     except ConfigError as error:
         for problem in error.problems:
@@ -26,8 +26,30 @@ def reported(command: Callable[[], int]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:  # a full disk, a path that is no folder, no permission
-        complain(str(error))
-        return 1
+        complain(_in_words(error))
+        return 2 if isinstance(error, _NO_SUCH_PLACE) else 1
+
+
+def _told(error: OpsError) -> str:
+    from ops.client import Refused
+
+    if not isinstance(error, Refused):
+        return str(error)
+    from ops.cli.faults import in_options
+
+    return in_options(error)
+
+
+_NO_SUCH_PLACE = (FileNotFoundError, NotADirectoryError, IsADirectoryError, FileExistsError)
+"""A path was named that does not lead where it should: the command line is wrong, and not the world."""
+
+
+def _in_words(error: OSError) -> str:
+    """`/backups/x: no such file or directory`, without the system's numbers."""
+    said = (error.strerror or str(error) or type(error).__name__).strip()
+    said = said[:1].lower() + said[1:]
+    places = [str(place) for place in (error.filename, error.filename2) if place is not None]
+    return f"{' -> '.join(places)}: {said}" if places else said
 
 
 def complain(message: str) -> None:

@@ -3,17 +3,18 @@
 import asyncio
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from ops.cli.output import STATE_DIR, Format, FormatOption, StateDirOption, UrlOption, emit
+from ops.cli.output import STATE_DIR, Format, FormatOption, StateDirOption, UrlOption, check_new, emit
 from ops.cli.reading import control_plane_urls
 from ops.client import ControlPlanes, open_client
 from ops.errors import Usage
+from ops.overrides import named
 
 PLAN_TIMEOUT_S = 30.0
 
@@ -65,16 +66,21 @@ def plan(
     from shared.config_file import load_fleet
 
     fleet = load_fleet(config).model_dump(mode="json") if config is not None else None
+    pins = parse_pins(pin or ())
 
     async def ask() -> Any:
         async with open_client(timeout_s=PLAN_TIMEOUT_S) as client:
             planes = ControlPlanes(client, [url.rstrip("/")] if url else control_plane_urls(state_dir))
-            regions = {
-                region["id"] for region in (fleet or (await planes.get("/v1/config"))["fleet"])["regions"]
-            }
+            known = fleet or (await planes.get("/v1/config"))["fleet"]
+
+            def whom(name: str) -> dict[str, str]:
+                return named(known, name, of=str(config) if config else "the configuration in force")
+
+            for name in down or ():
+                whom(name)
             question = {
                 "fleet": fleet,
-                "overrides": planned(regions, drain or (), pin or (), freeze or ()),
+                "overrides": planned(whom, drain or (), pins, freeze or ()),
                 "without_overrides": lift or [],
                 "assume_down": down or [],
             }
@@ -102,8 +108,7 @@ def record(
 ) -> None:
     """Write what is heard and decided to a file, for `replay`: of the past, or for a time from now."""
     span = _span(for_, from_, until)
-    if to.exists():
-        raise Usage(f"{to} exists: name another file, or remove it first")
+    check_new(to, "--to")
     gathered = asyncio.run(_record(span, to, node, bus, state_dir, url))
     print(f"{to}: {gathered.events} events, {gathered.commits} decisions and configurations")
     for note in gathered.notes:
@@ -133,11 +138,11 @@ def replay(
     output: FormatOption = Format.TABLE,
 ) -> None:
     """Run recorded events through other configurations, beside what happened."""
+    from ops.moments import is_moment, span_s
     from ops.replay import render
-    from ops.replay.moments import is_moment, span_s
     from ops.replay.recording import Recording
 
-    tolerance_s = span_s(tolerance)
+    tolerance_s = span_s(tolerance, option="--tolerance")
     if Path(from_).is_file() or not is_moment(from_):
         if until or node or bus:
             raise Usage("--until, --node and --bus are for reading the buses, and --from names a file")
@@ -199,8 +204,8 @@ async def _record(
 
 
 def _span(for_: str | None, from_: str | None, until: str | None) -> Any:
+    from ops.moments import moment, span_s
     from ops.replay.gather import Span
-    from ops.replay.moments import moment, span_s
     from shared.clock import SystemClock
 
     now = SystemClock().now()
@@ -208,7 +213,7 @@ def _span(for_: str | None, from_: str | None, until: str | None) -> Any:
         raise Usage("say --for SPAN, or --from TIME with or without --until")
     began: datetime = now if from_ is None else moment(from_, now=now)
     if for_ is not None:
-        ended = now + timedelta(seconds=span_s(for_))
+        ended = now + timedelta(seconds=span_s(for_, option="--for"))
     else:
         ended = moment(until, now=now) if until else now
     if not began < ended <= max(now, ended if for_ else now):
@@ -218,20 +223,27 @@ def _span(for_: str | None, from_: str | None, until: str | None) -> Any:
     return Span(began, ended)
 
 
-def planned(
-    regions: set[str], drains: Sequence[str], pins: Sequence[str], freezes: Sequence[str]
-) -> list[dict[str, str]]:
-    """The specs of overrides that the options mean. Raises Usage for a pin that cannot be read."""
-
-    def whom(name: str) -> dict[str, str]:
-        return {"region" if name in regions else "target": name}
-
-    planned = [{"kind": "drain", **whom(name)} for name in drains]
-    for text in pins:
+def parse_pins(texts: Sequence[str]) -> list[tuple[str, str]]:
+    """Route and whom it is pinned to. Raises Usage."""
+    pins = []
+    for text in texts:
         route, equals, name = text.partition("=")
         if not (route and equals and name):
             raise Usage(f"--pin {text}: write ROUTE=REGION or ROUTE=TARGET")
-        planned.append({"kind": "pin", "route": route, **whom(name)})
+        pins.append((route, name))
+    return pins
+
+
+def planned(
+    whom: Callable[[str], dict[str, str]],
+    drains: Sequence[str],
+    pins: Sequence[tuple[str, str]],
+    freezes: Sequence[str],
+) -> list[dict[str, str]]:
+    """The specs of overrides that the options mean; `whom` says whether a name is a region's or a
+    target's, and raises Usage for another."""
+    planned = [{"kind": "drain", **whom(name)} for name in drains]
+    planned += [{"kind": "pin", "route": route, **whom(name)} for route, name in pins]
     planned += [{"kind": "freeze", **({} if name == "all" else {"route": name})} for name in freezes]
     return planned
 

@@ -11,6 +11,7 @@ from ops.cli.output import (
     AuthorOption,
     Format,
     FormatOption,
+    ReasonOption,
     StateDirOption,
     UrlOption,
     author_or_user,
@@ -19,11 +20,12 @@ from ops.cli.output import (
 from ops.cli.reading import ask
 from ops.client import ControlPlanes
 from ops.errors import Bad, Usage
+from ops.moments import span_s
 from ops.overrides import Word, carried_by, foreseen, give, in_force, lift, whom
-from ops.replay.moments import span_s
+from ops.shaping import left, what
+from shared.vocabulary.override import MAX_OVERRIDE_S
 
 WhomArgument = Annotated[str, typer.Argument(metavar="REGION|TARGET")]
-ReasonOption = Annotated[str, typer.Option("--reason", help="Why; it goes on record.")]
 ForOption = Annotated[
     str, typer.Option("--for", metavar="SPAN", help="How long it holds: 90s, 30m, 2h, 1d; at most 30d.")
 ]
@@ -64,9 +66,11 @@ def drain(
     Exit code 1 when it is refused: it would leave a route nobody who answers.
     """
 
+    for_s = _for_s(span)
+
     async def order(planes: ControlPlanes) -> _Told:
         spec = {"kind": "drain", **await whom(planes, name), **({"route": route} if route else {})}
-        return await _give(planes, spec, _word(author, reason), span, output, forced=force)
+        return await _give(planes, spec, _word(author, reason), for_s, output, forced=force)
 
     return _carry_out(order, state_dir, url, output)
 
@@ -103,9 +107,11 @@ def pin(
 ) -> int:
     """Have a route use one region's targets, or one target, before all others while they can serve."""
 
+    for_s = _for_s(span)
+
     async def order(planes: ControlPlanes) -> _Told:
         spec = {"kind": "pin", "route": route, **await whom(planes, to), **_clients(clients)}
-        return await _give(planes, spec, _word(author, reason), span, output)
+        return await _give(planes, spec, _word(author, reason), for_s, output)
 
     return _carry_out(order, state_dir, url, output)
 
@@ -125,9 +131,10 @@ def weights(
 ) -> int:
     """Share a route's traffic among the targets named, by hand, while they can serve."""
     spec = {"kind": "weights", "route": route, "weights": parse_weights(parts), **_clients(clients)}
+    for_s = _for_s(span)
 
     async def order(planes: ControlPlanes) -> _Told:
-        return await _give(planes, spec, _word(author, reason), span, output)
+        return await _give(planes, spec, _word(author, reason), for_s, output)
 
     return _carry_out(order, state_dir, url, output)
 
@@ -143,9 +150,10 @@ def freeze(
 ) -> int:
     """Suspend automatic removals: health takes nobody out, and lets everybody back in."""
     spec = {"kind": "freeze", **({"route": route} if route else {})}
+    for_s = _for_s(span)
 
     async def order(planes: ControlPlanes) -> _Told:
-        return await _give(planes, spec, _word(author, reason), span, output)
+        return await _give(planes, spec, _word(author, reason), for_s, output)
 
     return _carry_out(order, state_dir, url, output)
 
@@ -246,6 +254,10 @@ def _word(author: str | None, reason: str) -> Word:
     return Word(author_or_user(author), reason)
 
 
+def _for_s(span: str) -> float:
+    return span_s(span, option="--for", most_s=MAX_OVERRIDE_S)
+
+
 def _clients(region: str | None) -> dict[str, str]:
     return {"clients": region} if region else {}
 
@@ -254,12 +266,11 @@ async def _give(
     planes: ControlPlanes,
     spec: Mapping[str, Any],
     word: Word,
-    span: str,
+    for_s: float,
     output: Format,
     *,
     forced: bool = False,
 ) -> _Told:
-    for_s = span_s(span)
     if output is Format.TABLE:
         for line in await foreseen(planes, spec):
             print(line)
@@ -307,7 +318,7 @@ def _outcomes(overrides: Sequence[Any]) -> Any:
     for override in overrides:
         ended = override["ended"]
         state = f"ended by {ended['by']}" if ended else f"until {_time(override['expires_at'])}"
-        lines.append(Text(f"{override['id']}: {_what(override['spec'])}, {state}"))
+        lines.append(Text(f"{override['id']}: {what(override['spec'])}, {state}"))
         lines += [Text(f"  warning: {warning}", style="yellow") for warning in override["warnings"]]
         version = override["decision"]
         lines.append(
@@ -326,9 +337,9 @@ def _listed(overrides: Sequence[Any]) -> Any:
         [
             (
                 each["id"] + (" (forced)" if each["forced"] else ""),
-                _what(each["spec"]),
+                what(each["spec"]),
                 each["state"].lower().replace("_", " "),
-                _left(each["remaining_s"]),
+                left(each["remaining_s"]),
                 each["author"],
                 each["reason"],
             )
@@ -355,27 +366,6 @@ def _audited(entries: Sequence[Any]) -> Any:
             for each in entries
         ],
     )
-
-
-def _what(spec: Mapping[str, Any]) -> str:
-    named = spec["region"] or spec["target"]
-    parts = [spec["kind"]]
-    if spec["kind"] == "pin":
-        parts += [spec["route"], "to", named]
-    elif spec["kind"] == "weights":
-        parts += [spec["route"], *(f"{target}={part}" for target, part in spec["weights"].items())]
-    else:
-        parts += [named] if named else []
-        parts += ["on", spec["route"] or "all routes"]
-    return " ".join([*parts, *(["for clients in", spec["clients"]] if spec["clients"] else [])])
-
-
-def _left(seconds: float) -> str:
-    if not seconds:
-        return "-"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}h{minutes:02d}m" if hours else f"{minutes}m{rest:02d}s"
 
 
 def _time(text: str) -> str:

@@ -12,6 +12,7 @@ from ops.cli.output import (
     AuthorOption,
     Format,
     FormatOption,
+    ReasonOption,
     StateDirOption,
     UrlOption,
     author_or_user,
@@ -20,13 +21,15 @@ from ops.cli.output import (
 from ops.cli.reading import ask
 from ops.client import ControlPlanes
 from ops.errors import Usage
+from ops.moments import span_s
+from shared.vocabulary.rollout import MAX_BAKE_S
 
-_STEP = re.compile(r"^(?P<percent>\d+(?:\.\d)?)%(?::(?P<bake>\d+(?:\.\d+)?)(?P<unit>[smh]))?$")
-_SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
+_STEP = re.compile(r"^(?P<percent>\d+(?:\.\d)?)%(?::(?P<bake>.+))?$")
+BAKE_S = 300.0
+"""Where no time is given."""
 WATCH_S = 2.0
 
 NameArgument = Annotated[str, typer.Argument(metavar="ID", help="As `leeward rollout status` shows it.")]
-ReasonOption = Annotated[str, typer.Option("--reason", help="Why; it goes on record.")]
 ForceOption = Annotated[
     bool, typer.Option("--force", help="Though nobody who answers were left to the route.")
 ]
@@ -138,13 +141,16 @@ def end(
 
 def parse_steps(text: str) -> list[dict[str, float]]:
     """`10%:5m,100%:1h` as the steps of a RolloutSpec; 5 minutes where no time is given. Raises Usage."""
-    steps = []
+    steps: list[dict[str, float]] = []
     for part in text.split(","):
         found = _STEP.match(part.strip())
         if found is None:
             raise Usage(f"--steps: {part.strip()!r} is no step: write SHARE%:TIME, as in 10%:5m or 0.5%:90s")
-        bake_s = float(found["bake"]) * _SECONDS[found["unit"]] if found["bake"] else 300.0
-        steps.append({"permille": round(float(found["percent"]) * 10), "bake_s": bake_s})
+        bake_s = span_s(found["bake"], option="--steps", most_s=MAX_BAKE_S) if found["bake"] else BAKE_S
+        permille = round(float(found["percent"]) * 10)
+        if not (steps[-1]["permille"] if steps else 0) < permille <= 1000:
+            raise Usage(f"--steps: {part.strip()!r}: shares rise from step to step, to 100% at most")
+        steps.append({"permille": permille, "bake_s": bake_s})
     return steps
 
 

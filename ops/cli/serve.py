@@ -1,4 +1,4 @@
-"""The commands that are a process of the fleet: `control-plane`, `edge`, `prober`, `simulator`.
+"""The commands that are a process: `control-plane`, `edge`, `prober`, `simulator`, `keeper`.
 
 Parsed with argparse, without typer and rich: see the package's charter.
 """
@@ -11,6 +11,7 @@ from pathlib import Path
 from ops.cli import PROCESSES
 from ops.errors import Bad, Usage
 from shared import log
+from shared.clock import skew_asked_for
 from shared.config_file import load
 from shared.secrets import SecretError
 from shared.vocabulary.terms import Role
@@ -32,6 +33,10 @@ def serve(arguments: Sequence[str]) -> int:
         from ops.simulator.command import main
 
         return main(arguments[1:])
+    if command == "keeper":
+        from ops.keeper.command import main as keep
+
+        return keep(arguments[1:])
     parser = argparse.ArgumentParser(prog=f"leeward {command}", description=PROCESSES[command])
     parser.add_argument(
         "--config", type=Path, default=DEFAULT_CONFIG, help="the node file (default: %(default)s)"
@@ -39,6 +44,19 @@ def serve(arguments: Sequence[str]) -> int:
     parser.add_argument("--log-level", choices=LEVELS, default="INFO", help="default: %(default)s")
     chosen = parser.parse_args(arguments[1:])
     return run_node(Role(command), config=chosen.config, log_level=chosen.log_level)
+
+
+def tell_skew(node: str) -> None:
+    """Say it loudly when this process's wall clock is off on purpose. Raises Usage for a skew that is no
+    number."""
+    try:
+        skew_s = skew_asked_for()
+    except ValueError as error:
+        raise Usage(str(error)) from None
+    if skew_s:
+        log.get_logger(__name__).critical(
+            "WALL CLOCK OFF ON PURPOSE: a drill's clock_skew is in force", node=node, skew_s=skew_s
+        )
 
 
 def run_node(role: Role, *, config: Path, log_level: str) -> int:
@@ -53,6 +71,7 @@ def run_node(role: Role, *, config: Path, log_level: str) -> int:
     if node.role is not role:
         raise Usage(f"{config} is for `leeward {node.role.value}`: its node.role says so")
     log.configure(role=role.value, node=node.id, region=node.region, level=log_level)
+    tell_skew(node.id)
     deployable = importlib.import_module(_APPS[role])
     try:
         uvloop.run(deployable.run(file))

@@ -21,6 +21,7 @@ from ops.local.nodes import Blueprint
 from ops.local.processes import Kind, ProcessRecord, stop_all
 from ops.local.stack import DEFAULT_STATE_DIR, GRACE_S, Stack
 from shared.clock import SystemClock
+from shared.signals import ended_by_signal
 
 LISTEN_TIMEOUT_S = 10.0
 
@@ -76,29 +77,20 @@ def up(
 async def _up(plan: Blueprint, *, detach: bool) -> int:
     from ops.local.up import start as bring_up
 
-    stop = _stop_on_signals()
-    begun = time.monotonic()
-    stack = await bring_up(plan, detached=detach, say=_say, stop=stop)
-    _say(_welcome(plan, time.monotonic() - begun))
-    if detach:
-        stack.launcher.release()
-        return 0
-    from ops.local.live import watch
+    with ended_by_signal(signal.SIGHUP) as stop:
+        begun = time.monotonic()
+        stack = await bring_up(plan, detached=detach, say=_say, stop=stop)
+        _say(_welcome(plan, time.monotonic() - begun))
+        if detach:
+            stack.launcher.release()
+            return 0
+        from ops.local.live import watch
 
-    try:
-        await watch(stack, stop)
-    finally:
-        await _take_down(stack)
+        try:
+            await watch(stack, stop)
+        finally:
+            await _take_down(stack)
     return 0
-
-
-def _stop_on_signals() -> asyncio.Event:
-    """Set by the first SIGINT, SIGTERM or SIGHUP."""
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        loop.add_signal_handler(number, stop.set)
-    return stop
 
 
 async def _take_down(stack: Stack) -> None:
@@ -168,7 +160,18 @@ def start(names: NamesArgument, only: OnlyOption = None, state_dir: StateDirOpti
         new = next((each for each in started if each.id == record.id), None)
         _say(f"started {record.id}, pid {new.pid}, at {at}" if new else f"{record.id} runs already")
     _await_listening(started)
+    _tell_leftovers(stack)
     stack.launcher.release()
+
+
+def _tell_leftovers(stack: Stack) -> None:
+    """Faults whose keeper was killed with everything that would have undone them."""
+    from ops.keeper.faults import read_file
+
+    keeper = stack.keeper()
+    if keeper is not None and not keeper.alive and (left := read_file(stack.state_dir).faults):
+        names = ", ".join(f"{each.fault} of {', '.join(each.processes)}" for each in left)
+        complain(f"the keeper is dead and has left {names}: `leeward start keeper` undoes it")
 
 
 def _await_listening(started: Sequence[ProcessRecord]) -> None:
@@ -192,7 +195,7 @@ def _kinds(only: str | None) -> list[Kind] | None:
     if only is None:
         return None
     words = [word.strip() for word in only.split(",") if word.strip()]
-    known = [kind.value for kind in Kind]
+    known = [kind.value for kind in Kind if kind is not Kind.KEEPER]
     if not words or (unknown := [word for word in words if word not in known]):
         raise Usage(f"--only takes {', '.join(known)}; not {', '.join(unknown) if words else 'nothing'}")
     return [Kind(word) for word in words]

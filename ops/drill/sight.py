@@ -4,23 +4,28 @@ Times are when this process saw something, hence upper bounds by one poll.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+import contextlib
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import httpx2
 
 from ops.client import ControlPlanes, EdgeState, edge_state
+from ops.drill.plans import Plan, plan_of
 from ops.errors import OpsError
 from shared.clock import Clock
 from shared.vocabulary.base import NO_VERSION, Version
 from shared.vocabulary.decision import Decision
 from shared.vocabulary.status import LeaderStatus
-from shared.vocabulary.terms import Verdict
+from shared.vocabulary.terms import EdgeMode
+from shared.vocabulary.view import HealthView
 
 EDGE_POLL_S = 0.03
 CONTROL_PLANE_POLL_S = 0.06
+MAX_HEADS = 500
 
 Found = TypeVar("Found")
 
@@ -29,27 +34,35 @@ class Stopped(Exception):
     """The drill is to end now; `str()` says why."""
 
 
+@dataclass(frozen=True, slots=True)
+class HeadSeen:
+    """A head, when it was first seen, and what it plans."""
+
+    at: float
+    version: Version
+    plan: Plan
+
+
 @dataclass(slots=True)
 class Sight:
     """The latest of everything. `follow_*` keep it up to date; `until` waits for something in it."""
 
-    edges: Mapping[str, str]
-    """Edge id -> admin URL."""
+    edges: Mapping[str, str | None]
+    """Edge id -> admin URL; None where the control plane is asked what it knows of the edge."""
     planes: ControlPlanes
     client: httpx2.AsyncClient
     clock: Clock
     states: dict[str, EdgeState] = field(default_factory=dict)
     """The edges that answered the last poll."""
-    verdicts: dict[str, Verdict] = field(default_factory=dict)
-    """By target."""
-    since: dict[str, datetime] = field(default_factory=dict)
-    """By target: when that replica first held its verdict."""
-    replica: str = ""
-    """Whose view that is."""
+    view: HealthView | None = None
     leader: LeaderStatus | None = None
+    reached: bool = False
+    """Whether a control plane answered the last poll; while none does, its last word stands."""
     head: Version = NO_VERSION
     documents: Mapping[str, Decision] = field(default_factory=dict)
     """In force, by route."""
+    heads: deque[HeadSeen] = field(default_factory=lambda: deque(maxlen=MAX_HEADS))
+    """Those seen, oldest first."""
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
     _stopped: str | None = None
 
@@ -58,30 +71,37 @@ class Sight:
         self._stopped = self._stopped or reason
         self._changed.set()
 
+    @property
+    def stopped(self) -> str | None:
+        """Why it was stopped."""
+        return self._stopped
+
     async def follow_edges(self) -> None:
-        """Poll the edges for ever."""
+        """Poll the edges' own listeners for ever."""
+        asked = {name: url for name, url in self.edges.items() if url}
         while True:
-            names = list(self.edges)
-            answers = await asyncio.gather(*(edge_state(self.client, self.edges[name]) for name in names))
-            self.states = {
-                name: state for name, state in zip(names, answers, strict=True) if state is not None
-            }
+            answers = await asyncio.gather(*(edge_state(self.client, url) for url in asked.values()))
+            for name, state in zip(asked, answers, strict=True):
+                self._keep(name, state)
             self._changed.set()
             await asyncio.sleep(EDGE_POLL_S)
 
     async def follow_control_planes(self) -> None:
         """Poll the control planes for ever; while none answers, the last word stands."""
+        unasked = [name for name, url in self.edges.items() if not url]
         while True:
             try:
-                view = await self.planes.health()
-                self.leader = await self.planes.leader()
-                self.head, self.documents = await self.planes.in_force()
+                view, leader = await self.planes.health(), await self.planes.leader()
+                head, documents = await self.planes.in_force()
+                acked = await self.planes.get("/v1/edges") if unasked else {"edges": []}
             except OpsError:
-                await asyncio.sleep(CONTROL_PLANE_POLL_S)
-                continue
-            self.verdicts = {target.id: target.verdict for target in view.targets}
-            self.since = {target.id: target.since for target in view.targets if target.since is not None}
-            self.replica = view.replica
+                self.reached = False
+            else:
+                self.reached, self.view, self.leader = True, view, leader
+                for raw in acked["edges"]:
+                    if raw["id"] in unasked:
+                        self._keep(raw["id"], None if raw["silent"] else _acked(raw))
+                self._decided(head, documents)
             self._changed.set()
             await asyncio.sleep(CONTROL_PLANE_POLL_S)
 
@@ -97,46 +117,42 @@ class Sight:
             left = deadline - self.clock.monotonic()
             if left <= 0:
                 return None
-            try:
-                await asyncio.wait_for(self._changed.wait(), left)
-            except TimeoutError:
-                return None
+            # Not `wait_for`: before Python 3.12 it may swallow a cancellation that meets a change.
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(left):
+                    await self._changed.wait()
 
     async def pause(self, seconds: float) -> None:
         """Let time pass. Raises Stopped."""
         await self.until(lambda: None, timeout_s=seconds)
 
-    def all_serve(self, edges: Sequence[str], version: Version) -> bool:
+    def all_serve(self, edges: Iterable[str], version: Version) -> bool:
         """Whether each of `edges` serves `version` or a later one."""
         return all(edge in self.states and self.states[edge].decision >= version for edge in edges)
 
+    def all_fresh(self, edges: Sequence[str]) -> bool:
+        """Whether each of `edges` answers, and hears its Beats."""
+        return all(edge in self.states and self.states[edge].mode is EdgeMode.FRESH for edge in edges)
 
-def version_without(
-    documents: Mapping[str, Decision], targets: frozenset[str], *, after: Version
-) -> Version | None:
-    """The version from which on no route sends anything to `targets`; None while one still does.
+    def _keep(self, name: str, state: EdgeState | None) -> None:
+        if state is None:
+            self.states.pop(name, None)
+        else:
+            self.states[name] = state
 
-    Only documents later than `after` tell: what was in force before the fault is no answer to it.
-    """
-    if not documents or any(_used(document) & targets for document in documents.values()):
-        return None
-    latest = max(document.version for document in documents.values())
-    return latest if latest > after else None
-
-
-def version_with(
-    documents: Mapping[str, Decision], targets: frozenset[str], *, after: Version
-) -> Version | None:
-    """The version from which on no route excludes any of `targets`; None while one still does."""
-    if not documents or any(
-        out.target in targets for document in documents.values() for out in document.excluded
-    ):
-        return None
-    latest = max(document.version for document in documents.values())
-    return latest if latest > after else None
+    def _decided(self, head: Version, documents: Mapping[str, Decision]) -> None:
+        self.head, self.documents = head, documents
+        if not self.heads or self.heads[-1].version != head:
+            self.heads.append(HeadSeen(self.clock.monotonic(), head, plan_of(documents)))
 
 
-def _used(document: Decision) -> frozenset[str]:
-    return frozenset(
-        target.id for region in document.regions.values() for tier in region.tiers for target in tier.targets
+def _acked(raw: Mapping[str, Any]) -> EdgeState:
+    return EdgeState(
+        id=raw["id"],
+        region=raw["region"],
+        mode=EdgeMode(raw["mode"]),
+        decision=Version.parse(raw["decision"]),
+        beat_age_s=raw["beat_age_s"],
+        applied_at=datetime.fromisoformat(raw["applied_at"]),
+        config_version=raw["config_version"],
     )

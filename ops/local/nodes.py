@@ -14,11 +14,15 @@ from typing import Any
 import yaml
 
 from ops.local import bus, etcd
-from ops.local.ports import HOST, Ports
+from ops.local.ports import HOST, Ports, keeper_port
 from ops.local.processes import Kind, ProcessRecord
+from shared.telemetry import ENDPOINT_VARIABLES
 from shared.vocabulary.config import Fleet
 from shared.vocabulary.node import BusAddress, Credential, EtcdAddress, Node, NodeFile
 from shared.vocabulary.terms import Role
+
+NO_REGION = "local"
+"""Where the keeper stands: beside the regions, in none of them."""
 
 _FETCH_WAIT_MS = {Role.CONTROL_PLANE: 25, Role.EDGE: 100, Role.PROBER: 500}
 """The embedded broker answers a fetch only when its wait is over, so the wait is the latency, and the
@@ -50,14 +54,15 @@ class Blueprint:
 
 
 def records(blueprint: Blueprint) -> tuple[ProcessRecord, ...]:
-    """Every process of the stack, none of them running yet, in the order of their start: what others
-    need comes first."""
+    """Every process of the stack, none of them running yet, in the order of their start: the keeper,
+    then what others need comes first."""
     makers = [_etcd, _bus]
     if blueprint.simulated:
         makers += [_simulators]
     makers += [_edge, _control_plane, _prober]
-    return tuple(
-        record for maker in makers for region in blueprint.regions for record in maker(blueprint, region)
+    return (
+        _keeper(blueprint),
+        *(record for maker in makers for region in blueprint.regions for record in maker(blueprint, region)),
     )
 
 
@@ -115,6 +120,7 @@ def edge_node(blueprint: Blueprint, region: str) -> Node:
         buses={region: _bus_address(blueprint, region, Role.EDGE)},
         control_planes=tuple(_control_plane_url(blueprint, near) for near in blueprint.by_distance(region)),
         credentials=blueprint.credentials,
+        fault_filter=True,
     )
 
 
@@ -129,6 +135,19 @@ def prober_node(blueprint: Blueprint, region: str) -> Node:
         buses={region: _bus_address(blueprint, region, Role.PROBER)},
         credentials=blueprint.credentials,
     )
+
+
+def _keeper(blueprint: Blueprint) -> ProcessRecord:
+    port = keeper_port(blueprint.port_base)
+    argv = [
+        *_command("keeper"),
+        "--state-dir",
+        str(blueprint.state_dir),
+        "--listen",
+        f"{HOST}:{port}",
+    ]
+    url = f"http://{HOST}:{port}"
+    return _record(blueprint, Kind.KEEPER, NO_REGION, "keeper", argv, {"listen": port}, url=url)
 
 
 def _etcd(blueprint: Blueprint, region: str) -> list[ProcessRecord]:
@@ -236,7 +255,7 @@ def _record(
         kind=kind,
         region=region,
         argv=tuple(argv),
-        env=_telemetry_env(),
+        env=_telemetry_env(blueprint, kind),
         cwd=str(blueprint.state_dir),
         log=str(blueprint.state_dir / "logs" / f"{name}.log"),
         ports=ports,
@@ -257,13 +276,27 @@ def _command(command: str) -> list[str]:
     return [*program, command]
 
 
-def _telemetry_env() -> dict[str, str]:
-    """Where traces go is kept for restarts from another terminal; headers may hold a token and are not."""
-    return {
+def _telemetry_env(blueprint: Blueprint, kind: Kind) -> dict[str, str]:
+    """Where traces go, kept for restarts from another terminal; headers may hold a token and are not. Without a
+    backend of the user's own they go to the stack's keeper."""
+    said = {
         name: value
         for name, value in os.environ.items()
         if name.startswith("OTEL_") and not name.endswith("_HEADERS")
     }
+    if kind not in _TRACED or any(said.get(name) for name in ENDPOINT_VARIABLES):
+        return said
+    keeper = {
+        "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://{HOST}:{keeper_port(blueprint.port_base)}",
+        "OTEL_BSP_SCHEDULE_DELAY": "1000",
+    }
+    for name in ("no_proxy", "NO_PROXY"):
+        # The exporter would ask a proxy of this shell's for an address that only this machine has.
+        keeper[name] = ",".join(filter(None, (os.environ.get(name), HOST)))
+    return {**keeper, **said}
+
+
+_TRACED = (Kind.CONTROL_PLANE, Kind.EDGE, Kind.PROBER, Kind.KEEPER)
 
 
 def _control_plane_url(blueprint: Blueprint, region: str) -> str:

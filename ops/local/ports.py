@@ -18,6 +18,11 @@ MAX_REGIONS = 10
 """More would run one kind's ports into the next kind's."""
 
 
+def keeper_port(base: int) -> int:
+    """Where the keeper of a stack with this `base` listens."""
+    return base + 50
+
+
 @dataclass(frozen=True, slots=True)
 class Ports:
     """The ports of region number `index` in a stack with this `base`."""

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from pydantic import Field
 
+from shared.clock import SKEW_VARIABLE, STACK_VARIABLE
 from shared.vocabulary.base import Id, Message
 
 POLL_S = 0.05
@@ -31,6 +32,8 @@ class Kind(StrEnum):
     EDGE = "edge"
     TARGETS = "targets"
     """A simulated model endpoint."""
+    KEEPER = "keeper"
+    """Undoes what drills break. Of no region, and not one of the words of `--only`."""
 
 
 class ProcessRecord(Message):
@@ -134,7 +137,8 @@ def _environment(record: ProcessRecord) -> dict[str, str]:
         inherited = etcd.member_env(inherited)
     elif record.kind is Kind.BUS:
         inherited = bus.broker_env(inherited)
-    return {**inherited, **record.env}
+    inherited.pop(SKEW_VARIABLE, None)
+    return {**inherited, STACK_VARIABLE: record.cwd, **record.env}
 
 
 def _start_time_elsewhere(pid: int) -> float | None:

@@ -5,6 +5,7 @@
   .lock           held by whoever changes the stack
   nodes/*.yaml    what each process was started from
   data/           what the processes keep, by id; survives `down`
+  keeper/         faults in force, as the keeper wrote them down
   logs/<id>.log
 """
 
@@ -28,7 +29,7 @@ LOCK_WAIT_S = 10.0
 GRACE_S = 12.0
 """Between TERM and KILL: above the `drain_s` of the nodes."""
 
-_STOP_ORDER = (Kind.PROBER, Kind.EDGE, Kind.CONTROL_PLANE, Kind.TARGETS, Kind.BUS, Kind.ETCD)
+_STOP_ORDER = (Kind.PROBER, Kind.EDGE, Kind.CONTROL_PLANE, Kind.TARGETS, Kind.BUS, Kind.ETCD, Kind.KEEPER)
 """Whoever needs others goes before them: a leader resigns while etcd still answers."""
 
 
@@ -90,10 +91,10 @@ class Stack:
         scratch.replace(target)
 
     @contextlib.contextmanager
-    def locked(self) -> Iterator[None]:
-        """Only one command changes a stack at a time; raises Bad when another does not finish."""
+    def locked(self, wait_s: float | None = None) -> Iterator[None]:
+        """Only one command changes a stack at a time; raises Bad when another does not finish in time."""
         self.state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-        deadline = time.monotonic() + self._lock_wait_s
+        deadline = time.monotonic() + (self._lock_wait_s if wait_s is None else wait_s)
         with (self.state_dir / ".lock").open("w") as lock:
             while True:
                 try:
@@ -124,8 +125,13 @@ class Stack:
         return [
             record
             for record in file.processes
-            if (record.id in names or record.region in names) and record.kind in kinds
+            if (record.id in names or (record.region in names and record.kind is not Kind.KEEPER))
+            and record.kind in kinds
         ]
+
+    def keeper(self) -> ProcessRecord | None:
+        """The process that undoes faults; a stack started by an older version has none."""
+        return next((record for record in self.file.processes if record.kind is Kind.KEEPER), None)
 
     def running(self) -> bool:
         """Whether somebody still answers for this stack: its `leeward up`, or, once detached, any of
@@ -158,7 +164,7 @@ class Stack:
                     launched = self.launcher.launch(record)
                 except OSError as error:
                     raise Bad(f"{record.id} cannot be started: {error}") from None
-                self._update(launched)
+                self.note(launched)
                 started.append(launched)
         return started
 
@@ -189,7 +195,8 @@ class Stack:
         )
         return killed
 
-    def _update(self, changed: ProcessRecord) -> None:
+    def note(self, changed: ProcessRecord) -> None:
+        """Record one process anew."""
         file = self.file
         processes = tuple(changed if record.id == changed.id else record for record in file.processes)
         self.write(file.model_copy(update={"processes": processes}))

@@ -138,6 +138,7 @@ def _prepare(
         for folder in (plan.state_dir / "data").glob("etcd-*"):
             shutil.rmtree(folder)
     nodes.write_node_files(plan)
+    (plan.state_dir / "keeper" / "faults.json").unlink(missing_ok=True)  # they ended with their processes
     for record in records:
         Path(record.log).unlink(missing_ok=True)
         if record.kind is Kind.ETCD:
@@ -158,7 +159,7 @@ def _prepare(
 
 
 async def _bring_up(stack: Stack, stop: asyncio.Event, say: Callable[[str], None]) -> None:
-    first = (Kind.ETCD, Kind.BUS, Kind.TARGETS)
+    first = (Kind.KEEPER, Kind.ETCD, Kind.BUS, Kind.TARGETS)
     begun = time.monotonic()
     stack.launch(record for record in stack.file.processes if record.kind in first)
     await _until(stack, stop, _foundations_up, "etcd and the buses")
@@ -194,14 +195,16 @@ async def _until(
 
 
 async def _foundations_up(processes: Sequence[ProcessRecord]) -> list[ProcessRecord]:
-    """Those of etcd and the buses that do not answer yet."""
+    """Those of the keeper, etcd and the buses that do not answer yet."""
 
     async def answers(record: ProcessRecord) -> bool:
         if record.kind is Kind.ETCD:
             return await etcd.is_up(record.ports["client"])
+        if record.kind is Kind.KEEPER:
+            return await asyncio.to_thread(ports.answers, record.ports["listen"])
         return await bus.is_up(record.ports["listen"])
 
-    needed = [record for record in processes if record.kind in (Kind.ETCD, Kind.BUS)]
+    needed = [record for record in processes if record.kind in (Kind.KEEPER, Kind.ETCD, Kind.BUS)]
     up = await asyncio.gather(*(answers(record) for record in needed))
     return [record for record, answered in zip(needed, up, strict=True) if not answered]
 

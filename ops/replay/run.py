@@ -179,7 +179,7 @@ def _rehearsed(recording: Recording, fleet: Fleet, adopts: bool, progress: Progr
     def stepped(at: datetime, step: Step) -> None:
         if step.refusals:
             account.refuse(at)
-        else:
+        if step.kept is not None:
             account.take(at, step.changed)
 
     rehearsal = Rehearsal(

@@ -2,10 +2,11 @@
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
-from ops.simulator.faults import NO_FAULTS, Faults, Panel
+from ops.simulator.faults import NO_FAULTS, Faults, Flap, Panel
 from ops.simulator.http1 import Site
 from ops.simulator.identity import Identity
 from ops.simulator.panel_api import PanelApi
@@ -66,7 +67,7 @@ class Simulator:
         clock: Clock | None = None,
     ) -> None:
         self._supervisor = Supervisor()
-        self._panel = Panel(on_change=self._changed)
+        self._panel = Panel()
         self._target = Target(identity, pace or Pace(0.0, 0.0), self._panel, clock or SystemClock())
         self._site = Site(
             self._target.handle,
@@ -75,11 +76,15 @@ class Simulator:
             supervisor=self._supervisor,
             on_accept=self._target.accepted,
         )
-        api = PanelApi(self._target, self._in_force, self.apply, lambda: len(self._site.connections))
+        api = PanelApi(
+            self._target, self._panel, self._in_force, self.apply, lambda: len(self._site.connections)
+        )
         self._admin = Site(api.handle, host=admin_host or host, port=admin_port, supervisor=self._supervisor)
         self._drain_s = drain_s
-        self._ends_at: float | None = None
-        self._schedule: asyncio.Task[None] | None = None
+        self._endings: dict[str, _Ending] = {}
+        self._flap: Flap | None = None
+        self._flapping: asyncio.Task[None] | None = None
+        self._flapped_down = False
 
     @property
     def url(self) -> str:
@@ -110,51 +115,64 @@ class Simulator:
 
     async def close(self) -> None:
         """Stop listening, end everything."""
-        if self._schedule is not None:
-            self._schedule.cancel()
+        for ending in self._endings.values():
+            ending.task.cancel()
+        if self._flapping is not None:
+            self._flapping.cancel()
         await self._site.shut(drain_s=self._drain_s)
         await self._admin.shut()
         await self._supervisor.stop()
 
-    async def apply(self, faults: Faults) -> None:
-        """Put `faults` in force in place of all others; returns once the listener does as it is told."""
-        self._panel.put(faults)
-        await self._follow(down=faults.refuse or faults.flap is not None)
-
-    def _in_force(self) -> tuple[Faults, float | None]:
-        left = None if self._ends_at is None else self._ends_at - asyncio.get_running_loop().time()
-        return self._panel.faults, left
-
-    def _changed(self) -> None:
-        """Restart the schedule of what changes by itself: the end, and the phases of `flap`."""
-        if self._schedule is not None:
-            self._schedule.cancel()
-            self._schedule = None
-        faults = self._panel.faults
-        self._ends_at = None
+    async def apply(self, faults: Faults, owner: str = "") -> None:
+        """Put `faults` in force in place of all others of this owner; returns once the listener does as
+        it is told. Raises BadFaults when there are too many owners."""
+        self._panel.put(faults, owner)
+        ending = self._endings.pop(owner, None)
+        if ending is not None:
+            ending.task.cancel()
         if faults.for_s is not None:
-            self._ends_at = asyncio.get_running_loop().time() + faults.for_s
-        if faults.for_s is not None or faults.flap is not None:
-            self._schedule = self._supervisor.spawn("fault-schedule", self._run_schedule(faults))
+            at = asyncio.get_running_loop().time() + faults.for_s
+            self._endings[owner] = _Ending(at, self._supervisor.spawn("fault-end", self._end(owner, at)))
+        await self._follow()
 
-    async def _run_schedule(self, faults: Faults) -> None:
-        try:
-            async with asyncio.timeout_at(self._ends_at):
-                await self._flap(faults)
-        except TimeoutError:
-            self._schedule = None  # this very task: putting NO_FAULTS must not cancel it
-            self._panel.put(NO_FAULTS)
-            await self._follow(down=False)
+    def _in_force(self, owner: str) -> tuple[Faults, float | None]:
+        ending = self._endings.get(owner)
+        left = None if ending is None else ending.at - asyncio.get_running_loop().time()
+        return self._panel.held(owner), left
 
-    async def _flap(self, faults: Faults) -> None:
-        if faults.flap is None:
-            await asyncio.Event().wait()  # for the end
-            return
+    async def _end(self, owner: str, at: float) -> None:
+        await asyncio.sleep(at - asyncio.get_running_loop().time())
+        self._endings.pop(owner, None)
+        self._panel.put(NO_FAULTS, owner)
+        await self._follow()
+
+    async def _follow(self) -> None:
+        """Have the listener do as the panel now says."""
+        flap = self._panel.flap
+        if flap != self._flap:
+            self._flap = flap
+            self._flapped_down = flap is not None
+            if self._flapping is not None:
+                self._flapping.cancel()
+            self._flapping = None if flap is None else self._supervisor.spawn("flap", self._flaps(flap))
+        await self._set_listener()
+
+    async def _flaps(self, flap: Flap) -> None:
         while True:
-            await asyncio.sleep(faults.flap.down_s)
-            await self._follow(down=faults.refuse)
-            await asyncio.sleep(faults.flap.up_s)
-            await self._follow(down=True)
+            await asyncio.sleep(flap.down_s)
+            self._flapped_down = False
+            await self._set_listener()
+            await asyncio.sleep(flap.up_s)
+            self._flapped_down = True
+            await self._set_listener()
 
-    async def _follow(self, *, down: bool) -> None:
-        await (self._site.shut() if down else self._site.open())
+    async def _set_listener(self) -> None:
+        await (self._site.shut() if self._panel.refuses or self._flapped_down else self._site.open())
+
+
+@dataclass(frozen=True, slots=True)
+class _Ending:
+    """When an owner's faults are undone, by the loop's clock."""
+
+    at: float
+    task: asyncio.Task[None]

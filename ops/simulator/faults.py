@@ -1,13 +1,14 @@
 """The menu of faults, and the panel that holds those in force.
 
 A PUT replaces the whole state, so that what is in force is always what was last asked for. With
-`for_s` it undoes itself, so that whoever set it may die.
+`for_s` it undoes itself, so that whoever set it may die. Beside the state that has no name several
+owners may hold their own: each PUT replaces that owner's, and a request suffers all that pick it.
 """
 
 import random
 import re
-from collections.abc import Callable
-from typing import Annotated, Literal
+from fnmatch import fnmatchcase
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
@@ -57,11 +58,13 @@ class Capacity(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
 
 
 class Only(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """Which requests the faults are for; all when both are absent."""
+    """Which requests the faults are for; all when everything is absent."""
 
     paths: tuple[str, ...] = ()
     """Prefixes: `/v1/chat`."""
     stream: bool | None = None
+    agents: tuple[str, ...] = ()
+    """Shell patterns of User-Agent; `leeward-prober/eu-west` is what that region's probers send."""
 
 
 class Faults(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -113,6 +116,14 @@ class BadFaults(ValueError):
         self.field = field
 
 
+def decode_owned(raw: bytes) -> Faults:
+    """The same for an owner's, which need a time to live. Raises BadFaults."""
+    faults = decode(raw)
+    if faults.for_s is None or faults.for_s > MAX_OWNED_S:
+        raise BadFaults("for_s", f"an owner's faults need for_s, at most {MAX_OWNED_S:.0f}")
+    return faults
+
+
 def decode(raw: bytes) -> Faults:
     """The faults in a JSON body. Raises BadFaults."""
     try:
@@ -127,33 +138,87 @@ def decode(raw: bytes) -> Faults:
         raise BadFaults("", str(error)) from None
 
 
-class Panel:
-    """The faults in force. Owns the draws of `share`; time is the caller's business."""
+MAX_OWNERS = 64
+MAX_OWNED_S = 300.0
+_NOT_OVERLAID = frozenset({"share", "seed", "only", "for_s"})
 
-    def __init__(self, on_change: Callable[[], None]) -> None:
-        self._on_change = on_change
-        self._rng = random.Random(0)
-        self.faults = NO_FAULTS
 
-    def put(self, faults: Faults) -> None:
-        """Replace the state."""
+class Owned:
+    """One owner's faults, and the draws of their `share`."""
+
+    def __init__(self, faults: Faults) -> None:
         self.faults = faults
+        self.changes: dict[str, Any] = {
+            name: value
+            for name, value in msgspec.structs.asdict(faults).items()
+            if name not in _NOT_OVERLAID and value != getattr(NO_FAULTS, name)
+        }
         self._rng = random.Random(faults.seed)
-        self._on_change()
 
-    def for_request(self, path: str, *, stream: bool) -> Faults:
-        """What this request suffers. Draws once."""
-        faults = self.faults
-        only = faults.only
+    def renew(self, faults: Faults) -> bool:
+        """Take `faults` when only their time differs, so that the draws go on; whether it does."""
+        same = msgspec.structs.replace(faults, for_s=self.faults.for_s) == self.faults
+        if same:
+            self.faults = faults
+        return same
+
+    def picks(self, path: str, *, stream: bool, agent: str) -> bool:
+        """Whether they are for this request. Draws once when they may be."""
+        only = self.faults.only
         if only.paths and not path.startswith(only.paths):
-            return NO_FAULTS
+            return False
         if only.stream is not None and only.stream != stream:
-            return NO_FAULTS
-        return faults if self._drawn(faults) else NO_FAULTS
+            return False
+        if only.agents and not any(fnmatchcase(agent, pattern) for pattern in only.agents):
+            return False
+        return self.drawn()
+
+    def drawn(self) -> bool:
+        """One draw of `share`."""
+        return self.faults.share >= 1.0 or self._rng.random() < self.faults.share
+
+
+class Panel:
+    """The faults in force, by owner; "" is the owner of the state without a name. Time is the caller's
+    business."""
+
+    def __init__(self) -> None:
+        self.owned: dict[str, Owned] = {}
+
+    def put(self, faults: Faults, owner: str = "") -> None:
+        """Replace this owner's state; one with a name renews it by saying the same again, and the draws
+        go on. Raises BadFaults when there are too many owners."""
+        known = self.owned.get(owner)
+        if faults == NO_FAULTS:
+            self.owned.pop(owner, None)
+        elif known is None and len(self.owned) >= MAX_OWNERS:
+            raise BadFaults("", f"{MAX_OWNERS} owners have put faults already")
+        elif known is None or not (owner and known.renew(faults)):
+            self.owned[owner] = Owned(faults)
+
+    def held(self, owner: str = "") -> Faults:
+        """This owner's state."""
+        return self.owned[owner].faults if owner in self.owned else NO_FAULTS
+
+    @property
+    def refuses(self) -> bool:
+        """Whether the listener is to be closed."""
+        return any(owned.faults.refuse for owned in self.owned.values())
+
+    @property
+    def flap(self) -> Flap | None:
+        """What the listener is to do by turns: the first owner's that has one."""
+        return next((owned.faults.flap for owned in self.owned.values() if owned.faults.flap), None)
+
+    def for_request(self, path: str, *, stream: bool, agent: str = "") -> Faults:
+        """What this request suffers: all that pick it, laid over each other in the order of their
+        owners. Draws once for each."""
+        found = NO_FAULTS
+        for owned in self.owned.values():
+            if owned.picks(path, stream=stream, agent=agent):
+                found = msgspec.structs.replace(found, **owned.changes)
+        return found
 
     def resets_connection(self) -> bool:
         """Whether the connection just accepted is to be reset."""
-        return self.faults.reset == "accept" and self._drawn(self.faults)
-
-    def _drawn(self, faults: Faults) -> bool:
-        return faults.share >= 1.0 or self._rng.random() < faults.share
+        return any(owned.faults.reset == "accept" and owned.drawn() for owned in self.owned.values())

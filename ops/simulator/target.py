@@ -73,7 +73,8 @@ class Target:
         """Answer one request of one client."""
         asked = _decoded(request.body)
         stream = asked is not None and asked.get("stream") is True
-        faults = self._panel.for_request(request.path, stream=stream)
+        agent = request.headers.get("user-agent", "")
+        faults = self._panel.for_request(request.path, stream=stream, agent=agent)
         self._note(request, asked, stream=stream, faulty=faults != NO_FAULTS)
         self.stats.inflight += 1
         try:

@@ -500,6 +500,28 @@ async def test_faults_undo_themselves_after_for_s(simulator, panel, chat):
     assert (await chat.chat.completions.create(**HELLO)).choices[0].message.content == WHOLE
 
 
+async def test_an_owners_faults_stand_beside_the_others(simulator, panel):
+    """They end by themselves and touch nobody else's; without a time to live they are not taken."""
+    await put(panel, latency_ms=1)
+    assert (await panel.put("/faults/d-1", json={"refuse": True})).json()["field"] == "for_s"
+    assert (await panel.put("/faults/D", json={"for_s": 1})).status_code == 400
+    assert (await panel.get("/faults/d-1")).status_code == 404
+    answer = await panel.put("/faults/d-1", json={"refuse": True, "for_s": 0.6})
+    assert answer.json()["refuse"] is True
+    with pytest.raises(ConnectionRefusedError):
+        await raw(simulator)
+    assert set((await panel.get("/faults")).json()["owners"]) == {"d-1"}
+    async with asyncio.timeout(10):
+        while (await panel.get("/faults")).json() != {"latency_ms": 1.0}:
+            await asyncio.sleep(0.05)
+    assert (await raw(simulator, path="/v1/models", until=b"}")).status == 200
+    await panel.put("/faults/d-2", json={"status": {"code": 500}, "for_s": 60})
+    assert (await raw(simulator, path="/v1/models", until=b"}")).status == 500
+    assert (await panel.delete("/faults/d-2")).status_code == 200
+    assert (await panel.delete("/faults/d-2")).status_code == 404
+    assert (await raw(simulator, path="/v1/models", until=b"}")).status == 200
+
+
 async def test_a_put_replaces_everything_that_was_in_force(simulator, panel):
     """What is in force is what was last asked for, its time to live included."""
     await put(panel, status={"code": 500}, for_s=0.2)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
-from control_plane.ports import Busy, Given, NoSuchOrder, OrderRefused
+from control_plane.ports import Busy, Given, NotKept, Unfit
 from shared.ports import Unavailable
 from shared.vocabulary.audit import AuditEntry
 from shared.vocabulary.override import Ended, Override, OverrideRequest, OverrideSpec
@@ -46,7 +46,7 @@ class StillOverrides:
     async def give(self, request: OverrideRequest) -> Given:
         self._reach()
         if request.region == "west" and not request.forced:
-            raise OrderRefused("nobody who answers would be left to route chat in east, west")
+            raise Unfit("nobody who answers would be left to route chat in east, west")
         self.given.append(request)
         until = request.expires_at or NOW + timedelta(seconds=request.for_s or 0)
         given = override(18, kind=request.kind, **request.spec.model_dump(exclude={"kind"}))
@@ -57,7 +57,7 @@ class StillOverrides:
         for known in self.known:
             if known.id == name:
                 return known.model_copy(update={"ended": Ended(at=NOW, by=author, reason=reason)})
-        raise NoSuchOrder(f"no override {name!r} is on record")
+        raise NotKept(f"no override {name!r} is on record")
 
     def _reach(self) -> None:
         if not self.etcd_answers:

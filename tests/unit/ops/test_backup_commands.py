@@ -66,10 +66,17 @@ def test_wrong_usage_is_said_before_anybody_is_asked(file: Path, tmp_path: Path)
     """No file named, one that exists, a version that is none, a file that is not there."""
     for arguments, why in (
         (("backup",), "--to FILE"),
-        (("backup", "--to", file), "never written over"),
+        (("backup", "--to", file), "nothing is written over"),
         (("backup", "--to", tmp_path / "new", "--since", "yesterday"), "not a version"),
         (("restore", tmp_path / "nothing"), "No such file"),
     ):
         error = refusal(*arguments)
         assert isinstance(error, Usage)
         assert why in str(error)
+
+
+def test_a_place_that_is_not_there_is_said_before_anything_is_fetched(tmp_path: Path) -> None:
+    """Wrong usage, by the option and without the system's numbers; no scratch file's name."""
+    error = refusal("backup", "--to", tmp_path / "nowhere" / "full", "--url", "http://127.0.0.1:9")
+    assert isinstance(error, Usage)
+    assert str(error) == f"--to {tmp_path}/nowhere/full: there is no folder {tmp_path}/nowhere"

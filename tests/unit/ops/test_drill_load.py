@@ -2,9 +2,10 @@
 
 import httpx2
 import pytest
+from drill_worlds import ManualClock, terrain
 
-from ops.drill.load import Load, Sample, Tally, fault_of
-from shared.clock import SystemClock
+from ops.drill.load import Load, fault_of
+from shared.vocabulary.drill import DrillLoad
 
 WHOLE = {"choices": [{"message": {"content": "hello"}, "finish_reason": "stop"}]}
 
@@ -31,14 +32,22 @@ def test_only_a_whole_completion_is_good(answer: httpx2.Response, fault: str) ->
     assert fault_of(answer) == fault
 
 
-def test_a_degraded_answer_counts_as_failed() -> None:
-    """In the success rate, not in `failed`."""
-    load = Load([("e", "http://e")], rate_per_s=1, clock=SystemClock())
-    for at, ok, degraded in ((1.0, True, False), (2.0, True, True), (3.0, False, False), (4.0, True, False)):
-        load.samples.append(
-            Sample(at, "e", 1.0, ok=ok, degraded=degraded, detail="", target="", decision="", attempts=1)
-        )
-    assert load.tally() == Tally(requests=4, failed=1, degraded=1)
-    assert load.tally().success_rate == 0.5
-    assert load.tally(since=2.0, until=3.0) == Tally(requests=1, failed=0, degraded=1)
-    assert Tally(0, 0, 0).success_rate == 1.0
+def test_a_text_that_can_be_checked_is() -> None:
+    """Where the model's answers are known, a changed one is no answer."""
+    answer = httpx2.Response(200, json=WHOLE)
+    assert fault_of(answer, lambda text: text == "hello") == ""
+    assert fault_of(answer, lambda _: False) == "a completion that is not as it was made"
+
+
+def test_streams_are_spread_evenly() -> None:
+    """Three in ten, and never two shares at once."""
+    load = Load(DrillLoad(stream_permille=300), terrain().edges, clock=ManualClock(), key="dev", regions={})
+    drawn = [load._streams_next() for _ in range(10)]
+    assert sum(drawn) == 3
+    assert drawn != sorted(drawn)
+
+
+def test_a_load_needs_an_edge() -> None:
+    """Without one there is nothing to measure."""
+    with pytest.raises(ValueError, match="needs an edge"):
+        Load(DrillLoad(), [], clock=ManualClock(), key="dev", regions={})

@@ -11,8 +11,9 @@ from control_plane.core.foresee import Outlook, assuming
 from control_plane.core.onward import Course
 from control_plane.core.orders import NO_ORDERS
 from ops.cli.app import build
-from ops.cli.foresight import plan_table, planned
+from ops.cli.foresight import parse_pins, plan_table, planned
 from ops.errors import OpsError, Usage
+from ops.overrides import named
 from ops.render import WIDTH, console
 from tests.unit.control_plane.brain_worlds import World
 from tests.unit.ops.replay_worlds import recording
@@ -47,6 +48,7 @@ def test_a_recording_is_replayed(tmp_path: Path) -> None:
         ["record", "--to", "f", "--for", "5m", "--from", "5m"],
         ["record", "--to", "f", "--for", "soon"],
         ["record", "--to", "f", "--from", "5m", "--until", "10m"],
+        ["record", "--to", "/nowhere/at/all", "--from", "5m"],
         ["replay", "--from", "no-such-file"],
         ["replay", "--from", "5m", "--url", "http://127.0.0.1:1"],
         ["replay", "--from", "5m", "--tolerance", "much"],
@@ -61,7 +63,13 @@ def test_wrong_usage(arguments: list[str]) -> None:
 
 def test_orders_are_read_from_the_command_line() -> None:
     """A name is a region's when there is such a region, else a target's."""
-    assert planned({"eu-west"}, ["eu-west", "alpha-us-east"], ["chat=eu-west"], ["all", "chat"]) == [
+    fleet = {"regions": [{"id": "eu-west"}], "targets": [{"id": "alpha-us-east"}]}
+
+    def whom(name: str) -> dict[str, str]:
+        return named(fleet, name, of="plan.yaml")
+
+    pins = parse_pins(["chat=eu-west"])
+    assert planned(whom, ["eu-west", "alpha-us-east"], pins, ["all", "chat"]) == [
         {"kind": "drain", "region": "eu-west"},
         {"kind": "drain", "target": "alpha-us-east"},
         {"kind": "pin", "route": "chat", "region": "eu-west"},
@@ -69,7 +77,9 @@ def test_orders_are_read_from_the_command_line() -> None:
         {"kind": "freeze", "route": "chat"},
     ]
     with pytest.raises(Usage, match="write ROUTE=REGION"):
-        planned(set(), [], ["chat"], [])
+        parse_pins(["chat"])
+    with pytest.raises(Usage, match=r"'mars' is neither a region \(eu-west\) nor a target of plan\.yaml"):
+        planned(whom, ["mars"], [], [])
 
 
 def test_a_plan_fits_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,6 +6,7 @@ import pytest
 from typer.testing import CliRunner
 
 from ops.cli.app import build
+from ops.cli.faults import in_options
 from ops.cli.overrides import parse_weights
 from ops.client import ControlPlanes, Refused
 from ops.errors import Unreachable, Usage
@@ -157,3 +158,52 @@ def test_every_order_explains_itself(command: str) -> None:
     assert shown.exit_code == 0
     for option in ("--state-dir", "--url", "--output"):
         assert option in shown.stdout
+
+
+@pytest.mark.parametrize(
+    ("span", "said"),
+    [
+        ("soon", "--for soon: is no time span: write 90s, 30m, 2h or 1d"),
+        ("0s", "--for 0s: that is no time at all: write 90s, 30m, 2h or 1d"),
+        ("31d", "--for 31d: is too long: at most 30d"),
+    ],
+)
+@pytest.mark.parametrize(
+    "order", [["drain", "us-east"], ["pin", "chat", "--to", "x"], ["weights", "chat", "a=1"], ["freeze"]]
+)
+def test_a_time_that_cannot_be_is_said_before_anybody_is_asked(
+    order: list[str], span: str, said: str
+) -> None:
+    """Wrong usage: exit code 2 though nobody answers there, which would be 3."""
+    nobody = ["--url", "http://127.0.0.1:9"]
+    error = CliRunner().invoke(build(), [*order, "--for", span, "--reason", "x", *nobody]).exception
+    assert isinstance(error, Usage)
+    assert str(error) == said
+
+
+def test_what_a_replica_cannot_read_is_wrong_usage_by_the_options_name() -> None:
+    """422 is exit code 2; no field of the API is named. Other refusals are 1, in the replica's words."""
+    faults = [
+        "body.reason: must not be empty",
+        "body: Value error, the steps must rise",
+        "body.spec.steps.0.bake_s: too long",
+    ]
+    refused = Refused(422, "the request is not valid", faults=faults)
+    assert refused.exit_code == 2
+    assert in_options(refused) == "--reason: must not be empty\nthe steps must rise\n--steps: too long"
+    unfit = Refused(409, "refused unless forced: it hurts", faults=["routes.chat: it hurts"])
+    assert unfit.exit_code == 1
+    assert in_options(unfit) == str(unfit)
+
+
+@pytest.mark.parametrize("reason", ["", "  ", "two\nlines", "x" * 513])
+@pytest.mark.parametrize("order", [["drain", "us-east"], ["freeze"], ["rollout", "abort", "ro-1"]])
+def test_a_reason_that_cannot_go_on_record_is_said_before_anybody_is_asked(
+    order: list[str], reason: str
+) -> None:
+    """Wrong usage, and not a field of the API."""
+    span = [] if order[0] == "rollout" else ["--for", "5m"]
+    words = [*order, *span, "--reason", reason, "--url", "http://127.0.0.1:9"]
+    error = CliRunner().invoke(build(), words).exception
+    assert isinstance(error, Usage)
+    assert str(error).startswith("--reason: say why")

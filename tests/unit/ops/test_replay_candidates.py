@@ -7,8 +7,8 @@ import pytest
 import yaml
 
 from ops.errors import Usage
+from ops.moments import is_moment, moment, span_s
 from ops.replay.candidates import candidates, fleet_of
-from ops.replay.moments import is_moment, moment, span_s
 from ops.replay.origins import origins
 from shared.config_file import ConfigError
 from tests.unit.control_plane.brain_worlds import fleet_config

@@ -16,8 +16,26 @@ def test_steps_are_shares_and_times() -> None:
     assert parse_steps("100%") == [{"permille": 1000, "bake_s": 300.0}]
 
 
-@pytest.mark.parametrize("text", ["", "10", "10:5m", "%:5m", "10%:5", "10%:5d", "10%,,20%", "1.25%:1m"])
+@pytest.mark.parametrize("text", ["", "10", "10:5m", "%:5m", "10%:", "10%,,20%", "1.25%:1m"])
 def test_what_is_no_step_is_named(text: str) -> None:
     """With what should have been written."""
     with pytest.raises(Usage, match="write SHARE%:TIME"):
+        parse_steps(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("10%:5", "--steps 5: is no time span"),
+        ("10%:0s", "--steps 0s: that is no time at all"),
+        ("10%:8d", "--steps 8d: is too long: at most 7d"),
+        ("50%:5m,10%:5m", "'10%:5m': shares rise"),
+        ("10%:5m,10%:5m", "shares rise"),
+        ("101%", "to 100% at most"),
+        ("0%:5m", "shares rise"),
+    ],
+)
+def test_a_step_that_cannot_be_is_wrong_usage(text: str, said: str) -> None:
+    """Said here, by the option, and not by the control plane's field names."""
+    with pytest.raises(Usage, match=said):
         parse_steps(text)

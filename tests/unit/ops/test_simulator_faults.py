@@ -6,7 +6,7 @@ from ops.simulator.faults import NO_FAULTS, BadFaults, Faults, Only, Panel, Stat
 
 
 def panel(**faults) -> Panel:
-    made = Panel(on_change=lambda: None)
+    made = Panel()
     made.put(Faults(**faults))
     return made
 
@@ -69,10 +69,57 @@ def test_connections_are_reset_only_when_told_after_accept():
     assert not panel(reset="accept", share=0).resets_connection()
 
 
-def test_every_change_is_told():
-    """Whoever keeps the listener hears of each PUT."""
-    heard = []
-    made = Panel(on_change=lambda: heard.append(made.faults))
-    made.put(Faults(refuse=True))
+def test_agents_are_shell_patterns():
+    """A region's probers are picked by their name, not by its beginning."""
+    faulty = panel(hang=True, only=Only(agents=("leeward-prober/us-east", "curl/*")))
+    for agent, picked in (
+        ("leeward-prober/us-east", True),
+        ("leeward-prober/us-east-2", False),
+        ("curl/8.5.0", True),
+        ("", False),
+    ):
+        assert faulty.for_request("/", stream=False, agent=agent).hang is picked
+
+
+def test_owners_do_not_wipe_each_other():
+    """A request suffers all that pick it; taking one away leaves the others."""
+    made = panel(latency_ms=5)
+    made.put(Faults(ttft_ms=100, only=Only(stream=True)), "one")
+    made.put(Faults(status=Status(code=500)), "two")
+    both = made.for_request("/", stream=True)
+    assert (both.latency_ms, both.ttft_ms, both.status) == (5, 100, Status(code=500))
+    assert made.for_request("/", stream=False).ttft_ms is None
     made.put(NO_FAULTS)
-    assert heard == [Faults(refuse=True), NO_FAULTS]
+    made.put(NO_FAULTS, "two")
+    assert made.for_request("/", stream=True) == Faults(ttft_ms=100)
+    assert (made.held("one").ttft_ms, made.held("two")) == (100, NO_FAULTS)
+
+
+def test_a_renewed_share_goes_on_drawing():
+    """Renewing every few requests must not draw the same few numbers again and again."""
+    made = Panel()
+    drawn = []
+    for _ in range(200):
+        made.put(Faults(hang=True, share=0.5, for_s=10), "one")
+        drawn.append(made.for_request("/", stream=False).hang)
+    assert 70 <= sum(drawn) <= 130
+
+
+def test_the_listener_follows_every_owner():
+    """It is closed as long as one of them wants it so."""
+    made = panel(refuse=True)
+    made.put(Faults(refuse=True), "one")
+    made.put(NO_FAULTS)
+    assert made.refuses
+    made.put(NO_FAULTS, "one")
+    assert not made.refuses
+
+
+def test_there_is_an_end_to_owners():
+    """The next one is refused, a known one is not."""
+    made = Panel()
+    for number in range(64):
+        made.put(Faults(hang=True), f"o-{number}")
+    made.put(Faults(latency_ms=1), "o-1")
+    with pytest.raises(BadFaults, match="64 owners"):
+        made.put(Faults(hang=True), "one-more")

@@ -43,6 +43,8 @@ def test_selection_by_region_process_and_kind(tmp_path: Path) -> None:
     stack = stack_in(tmp_path)
     assert len(stack.select(["one"])) == 7
     assert [record.id for record in stack.select(["edge-two"])] == ["edge-two"]
+    assert [record.id for record in stack.select(["keeper"])] == ["keeper"]
+    assert not stack.select(["one", "two"], [Kind.KEEPER])
     only = stack.select(["one", "two"], [Kind.BUS, Kind.ETCD])
     assert {record.id for record in only} == {"bus-one", "bus-two", "etcd-one", "etcd-two"}
     with pytest.raises(Usage, match=r"no region or process 'three'.*one, two"):

@@ -1,6 +1,9 @@
 """The node files and commands that a local stack consists of."""
 
+import os
 from pathlib import Path
+
+import pytest
 
 from ops.local import nodes
 from ops.local.fleet import local_fleet
@@ -25,13 +28,14 @@ def blueprint(state_dir: Path, *, simulated: bool = True) -> Blueprint:
 
 
 def test_every_region_has_one_of_each(tmp_path: Path) -> None:
-    """Seven processes a region, ids unique, what others need first."""
+    """Seven processes a region and one keeper, ids unique, what others need first."""
     records = nodes.records(blueprint(tmp_path))
-    assert len(records) == len({record.id for record in records}) == 21
+    assert len(records) == len({record.id for record in records}) == 22
     for region in REGIONS:
         kinds = [record.kind for record in records if record.region == region]
-        assert sorted(kinds) == sorted([*Kind, Kind.TARGETS])
+        assert sorted(kinds) == sorted([*set(Kind) - {Kind.KEEPER}, Kind.TARGETS])
     order = [record.kind for record in records]
+    assert (order[0], order.count(Kind.KEEPER)) == (Kind.KEEPER, 1)
     assert order.index(Kind.ETCD) < order.index(Kind.BUS) < order.index(Kind.EDGE)
 
 
@@ -88,3 +92,30 @@ def test_processes_start_from_their_files(tmp_path: Path) -> None:
         "--admin-listen",
         "127.0.0.1:7700",
     )
+
+
+def test_traces_go_to_the_keeper_unless_the_user_has_a_backend(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the processes that make any; a user's own endpoint, or the word that nobody wants them, stands. Headers
+    may hold a token and are not kept."""
+    for name in [name for name in os.environ if name.startswith("OTEL_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("NO_PROXY", "internal.example")
+
+    def env_of(kind: Kind) -> dict[str, str]:
+        return dict(next(r for r in nodes.records(blueprint(tmp_path)) if r.kind is kind).env)
+
+    keeper = next(r for r in nodes.records(blueprint(tmp_path)) if r.kind is Kind.KEEPER).url
+    for kind in (Kind.EDGE, Kind.CONTROL_PLANE, Kind.PROBER):
+        assert env_of(kind)["OTEL_EXPORTER_OTLP_ENDPOINT"] == keeper
+        assert env_of(kind)["NO_PROXY"] == "internal.example,127.0.0.1"
+    assert "OTEL_EXPORTER_OTLP_ENDPOINT" not in env_of(Kind.TARGETS)
+    monkeypatch.setenv("OTEL_SDK_DISABLED", "true")
+    assert env_of(Kind.EDGE)["OTEL_SDK_DISABLED"] == "true"
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "https://backend.example/v1/traces")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", "authorization=secret")
+    assert env_of(Kind.EDGE) == {
+        "OTEL_SDK_DISABLED": "true",
+        "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "https://backend.example/v1/traces",
+    }

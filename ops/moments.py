@@ -8,17 +8,21 @@ from ops.errors import Usage
 
 _UNITS_S = {"s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0}
 _SPAN = re.compile(r"^([0-9]+(?:\.[0-9]+)?)([smhd])$")
-MAX_SPAN_S = 31 * 86_400.0
+_DAY_S = 86_400.0
+MAX_SPAN_S = 31 * _DAY_S
 
 
-def span_s(text: str) -> float:
-    """`90s`, `30m`, `2h` or `1d` as seconds. Raises Usage."""
+def span_s(text: str, *, option: str = "", most_s: float = MAX_SPAN_S) -> float:
+    """`90s`, `30m`, `2h` or `1d` as seconds. Raises Usage, which names the `option` it was given to."""
     found = _SPAN.match(text)
+    said = f"{option} {text}".strip()
     if found is None:
-        raise Usage(f"{text!r} is no time span: write 90s, 30m, 2h or 1d")
+        raise Usage(f"{said}: is no time span: write 90s, 30m, 2h or 1d")
     seconds = float(found[1]) * _UNITS_S[found[2]]
-    if not 0 < seconds <= MAX_SPAN_S:
-        raise Usage(f"{text!r} is out of bounds: more than nothing, at most 31d")
+    if seconds == 0:
+        raise Usage(f"{said}: that is no time at all: write 90s, 30m, 2h or 1d")
+    if seconds > most_s:
+        raise Usage(f"{said}: is too long: at most {most_s / _DAY_S:g}d")
     return seconds
 
 
