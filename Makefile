@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 # A hash seed of its own makes simulated runs the same everywhere.
 PYTEST := PYTHONHASHSEED=0 $(BIN)/python -m pytest -p no:cacheprovider
 
-.PHONY: install up check unit test test-all bench bench-edge bench-brain schemas etcd clean
+.PHONY: install up check unit test test-all bench bench-edge bench-brain schemas ui etcd clean
 
 install: $(STAMP)
 
@@ -23,13 +23,18 @@ check: unit
 
 test: unit
 	$(PYTEST) -q tests/simulation --seeds 200
-	$(PYTEST) -q tests/integration -m 'not slow'
+	@# Mostly waiting: two halves side by side, everything that needs Apache Kafka in the first.
+	@$(PYTEST) -q $(wildcard tests/integration/test_[a-d]*.py) -m 'not slow' & half=$$!; \
+	$(PYTEST) -q $(wildcard tests/integration/test_[e-z]*.py) -m 'not slow'; rest=$$?; \
+	wait $$half && exit $$rest
+	$(PYTEST) -q tests/browser -m 'not slow'
 	$(PYTEST) -q tests/drill -m 'not slow'
 
 test-all: unit
 	HYPOTHESIS_PROFILE=explore $(PYTEST) -q tests/unit
 	$(PYTEST) -q tests/simulation --seeds 2000
 	$(PYTEST) -q tests/integration
+	$(PYTEST) -q tests/browser
 	$(PYTEST) -q tests/drill
 
 unit: $(STAMP)
@@ -53,10 +58,15 @@ bench-brain: $(STAMP)
 schemas: $(STAMP)
 	$(BIN)/python -m ops.schemas docs/schemas
 
+# The dashboard from its sources, where npm is at hand; what it builds is committed, so nobody else needs npm.
+ui:
+	@command -v npm > /dev/null || { echo "npm is not at hand: the page stays as it is in control_plane/api/page/"; exit 1; }
+	cd control_plane/ui && npm ci --no-audit --no-fund --loglevel error && npm run --silent check && npm run --silent build
+
 # A newer etcd than the wheel's, built with Go where it is at hand; its tests say when it is not there.
 etcd: $(STAMP)
 	$(BIN)/python -m tests.support.build_etcd
 
 clean:
-	rm -rf $(VENV) .cache .leeward .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis bench/out *.egg-info
+	rm -rf $(VENV) control_plane/ui/node_modules .cache .leeward .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis bench/out *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
