@@ -24,10 +24,10 @@ check: unit
 test: unit
 	$(PYTEST) -q tests/simulation --seeds 200
 	@# Mostly waiting: two halves side by side, everything that needs Apache Kafka in the first.
-	@$(PYTEST) -q $(wildcard tests/integration/test_[a-d]*.py) -m 'not slow' & half=$$!; \
+	@{ $(PYTEST) -q $(wildcard tests/integration/test_[a-d]*.py) -m 'not slow' && \
+	$(PYTEST) -q tests/browser -m 'not slow'; } & half=$$!; \
 	$(PYTEST) -q $(wildcard tests/integration/test_[e-z]*.py) -m 'not slow'; rest=$$?; \
 	wait $$half && exit $$rest
-	$(PYTEST) -q tests/browser -m 'not slow'
 	$(PYTEST) -q tests/drill -m 'not slow'
 
 test-all: unit

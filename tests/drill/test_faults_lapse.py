@@ -3,6 +3,7 @@
 from typing import Any
 
 import httpx2
+import pytest
 from local_stack import LocalStack, wait_for
 
 TTL_S = 3.0
@@ -51,6 +52,7 @@ def test_the_edges_faults_lapse(stack: LocalStack) -> None:
     assert shown["fault_filter"] == []
 
 
+@pytest.mark.slow
 def test_an_override_lapses(stack: LocalStack) -> None:
     """A drain ends at its `expires_at`, and its target is planned again."""
     target = f"beta-{stack.regions[-1]}"

@@ -79,11 +79,12 @@ def _kept(stack: LocalStack, path: str) -> Any:
 
 
 def _is_whole(stack: LocalStack, trace: dict[str, Any]) -> bool:
-    """Whether each edge applied it and received it by both paths, one has served by it, and nothing is missing
-    above of that."""
+    """Whether it began with an observation (a later step of the same decision begins with itself), each edge
+    applied it and received it by both paths, one has served by it, and nothing is missing above of that."""
     spans = {span["span_id"]: span for span in trace["all"]}
     served = [span for span in trace["all"] if span["name"] == "first served"]
-    if not served or _upwards(served[0], spans)[-1]["parent_id"] is not None:
+    above = _upwards(served[0], spans) if served else []
+    if not above or above[-1]["parent_id"] is not None or "fold" not in {span["name"] for span in above}:
         return False
     applied = {span["node"] for span in trace["all"] if span["name"] == "apply"}
     heard = {

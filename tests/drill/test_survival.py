@@ -68,7 +68,7 @@ def test_all_targets_of_a_region_killed(stack: LocalStack, figure: Figure, row: 
     assert not versions.falls()
 
 
-@pytest.mark.parametrize("whose", ["the leader's", "another"])
+@pytest.mark.parametrize("whose", ["the leader's", pytest.param("another", marks=pytest.mark.slow)])
 def test_a_whole_region_killed(stack: LocalStack, figure: Figure, row: Rows, whose: str) -> None:
     """(b) The other regions' edges fail no request. When it was the leader's region, a new leader
     decides within TTL + 2 s, or TTL + 5 s when etcd's own leader died with it."""
@@ -117,6 +117,7 @@ def test_a_whole_region_killed(stack: LocalStack, figure: Figure, row: Rows, who
         assert decided_s <= lease_s
 
 
+@pytest.mark.slow
 def test_the_leader_paused_past_its_lease(stack: LocalStack, figure: Figure, row: Rows) -> None:
     """(c) The leader, stopped past its lease and continued, writes nothing, and the version at every
     edge only rises, although something to decide happened while it was away."""
