@@ -16,7 +16,7 @@ import httpx2
 
 from bench.brain_stack import CLOCK, PROBE_S, Stack, calm, spread, until
 from ops.client import ControlPlanes, edge_state
-from ops.drill.sight import version_without
+from ops.drill.plans import version_without
 from shared.vocabulary.base import Version
 
 

@@ -8,9 +8,12 @@ from typing import Any
 
 from ops.client import ControlPlanes
 from ops.errors import OpsError
+from ops.leading import leading
 from ops.shaping import Shaping, shaping
 from shared.vocabulary.view import HealthView
 
+LATE_S = 3.0
+"""An edge says something every second: with three missed, what it said last is history."""
 DECISIONS = 50
 """Of the timeline: enough to know when the one an edge serves was committed."""
 
@@ -22,7 +25,7 @@ class EdgeGlance:
     id: str
     region: str
     mode: str
-    """`silent` when nothing was heard of it for 10 s."""
+    """`no answer` when nothing was heard of it for 3 s, `silent` when for 10 s."""
     decision: str
     behind: int | None
     lag_ms: float | None
@@ -48,6 +51,7 @@ class Glance:
 
     view: HealthView
     leader: Mapping[str, Any] | None
+    """Null while nobody leads."""
     beat_age_s: float | None
     head: str
     edges: Sequence[EdgeGlance]
@@ -60,6 +64,9 @@ class Glance:
     shaping: Shaping
     decisions: Sequence[Any]
     """The last commits, newest first."""
+    last_leader: Mapping[str, Any] | None = None
+    """The last one on record, whether it leads or not."""
+    etcd_answers: bool = True
 
 
 class Glancer:
@@ -71,7 +78,7 @@ class Glancer:
 
     async def look(self) -> Glance:
         """Everything as one replica knows it now. Raises Unreachable, Refused."""
-        view, leading, acked, timeline, shaped = await asyncio.gather(
+        view, led, acked, timeline, shaped = await asyncio.gather(
             self._planes.health(),
             self._planes.get("/v1/leader"),
             self._planes.get("/v1/edges"),
@@ -79,11 +86,13 @@ class Glancer:
             shaping(self._planes),
         )
         await self._know_capacity(view.config_version)
-        traffic = _traffic(view)
+        traffic, known = _traffic(view), leading([led])
         return Glance(
             view=view,
-            leader=leading.get("leader"),
-            beat_age_s=leading.get("beat_age_s"),
+            leader=led.get("leader") if known.leader is not None else None,
+            last_leader=led.get("leader"),
+            etcd_answers=known.etcd_answers,
+            beat_age_s=led.get("beat_age_s"),
             head=acked.get("head", "0.0"),
             edges=_edges(acked.get("edges", ()), timeline["decisions"], traffic),
             traffic=traffic,
@@ -112,6 +121,8 @@ def plain(glance: Glance) -> dict[str, Any]:
         "replica": view.replica,
         "status": view.status,
         "leader": glance.leader,
+        "last_leader": glance.last_leader,
+        "etcd_answers": glance.etcd_answers,
         "decision": glance.head,
         "config_version": view.config_version,
         "regions": [
@@ -164,7 +175,7 @@ def _edges(
         EdgeGlance(
             id=each["id"],
             region=each["region"],
-            mode="silent" if each.get("silent") else each["mode"],
+            mode=_mode(each),
             decision=each["decision"],
             behind=each.get("behind"),
             lag_ms=_lag_ms(each, committed),
@@ -177,6 +188,13 @@ def _edges(
         )
         for each in edges
     ]
+
+
+def _mode(edge: Any) -> str:
+    """What it said last, while it still speaks."""
+    if edge.get("silent"):
+        return "silent"
+    return "no answer" if (edge.get("last_ack_age_s") or 0.0) > LATE_S else str(edge["mode"])
 
 
 def _lag_ms(edge: Any, committed: Mapping[str, datetime]) -> float | None:

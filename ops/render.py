@@ -9,6 +9,7 @@ from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderR
 from rich.table import Table
 from rich.text import Text
 
+from ops.leading import NO_ETCD
 from shared.vocabulary.status import StackStatus
 from shared.vocabulary.terms import EdgeMode, Verdict
 from shared.vocabulary.view import HealthView, TargetHealth
@@ -44,7 +45,8 @@ def status(now: StackStatus, notes: Iterable[str] = ()) -> Group:
     headers += ["bus"] if now.buses else []
     headers += ["etcd"] if now.etcd else []
     table = Grid(headers, [_region_row(now, region) for region in _regions_of(now)])
-    lines: list[RenderableType] = [_leader_line(now), *_noted(notes), table, *_config_lines(now)]
+    lines: list[RenderableType] = [_leader_line(now), *_alarm(now.etcd_answers), *_noted(notes), table]
+    lines += _config_lines(now)
     lines += (
         Text.assemble("target ", target.id, " is ", _coloured(target.verdict))
         for target in now.targets
@@ -53,7 +55,7 @@ def status(now: StackStatus, notes: Iterable[str] = ()) -> Group:
     return Group(*lines)
 
 
-def health(view: HealthView, notes: Iterable[str] = ()) -> Group:
+def health(view: HealthView, notes: Iterable[str] = (), *, etcd_answers: bool = True) -> Group:
     """Regions, then targets with the reason of each verdict; `notes` on what shapes the traffic besides."""
     title = Text(f"{view.status}, as {view.replica} sees it at {view.as_of:%H:%M:%S} UTC")
     regions = Grid(
@@ -82,8 +84,18 @@ def health(view: HealthView, notes: Iterable[str] = ()) -> Group:
         ],
     )
     return Group(
-        title, *_noted(notes), *(Text(line) for line in _notes(view)), regions, targets, *_scores(view)
+        title,
+        *_alarm(etcd_answers),
+        *_noted(notes),
+        *(Text(line) for line in _notes(view)),
+        regions,
+        targets,
+        *_scores(view),
     )
+
+
+def _alarm(etcd_answers: bool) -> list[Text]:
+    return [] if etcd_answers else [Text(NO_ETCD, style="bold red")]
 
 
 def _noted(notes: Iterable[str]) -> list[Text]:
@@ -199,12 +211,14 @@ def plain_line(now: StackStatus) -> str:
         for edge in now.edges
     )
     regions = " ".join(f"{region.id}={region.verdict.value}" for region in now.regions)
-    return f"leader {leader}; {regions}; {edges}"
+    etcd = "" if now.etcd_answers else "etcd does not answer; "
+    return f"leader {leader}; {etcd}{regions}; {edges}"
 
 
 def _leader_line(now: StackStatus) -> Text:
     if now.leader is None:
-        return Text.assemble("leader ", ("nobody", "red"))
+        last = f" (last: {now.last_leader.id})" if now.last_leader is not None else ""
+        return Text(f"nobody leads{last}", style="red")
     return Text.assemble(
         "leader ", (now.leader.id, "bold"), f" in {now.leader.region}, epoch {now.leader.epoch}"
     )

@@ -8,6 +8,7 @@ from rich.console import Console, Group, RenderableType
 from rich.text import Text
 
 from ops.glance import EdgeGlance, Glance, Traffic
+from ops.leading import NO_ETCD
 from ops.render import COLOURS, Grid
 from ops.shaping import said
 from shared.vocabulary.terms import EdgeMode, Verdict
@@ -68,6 +69,7 @@ def screen(glance: Glance, console: Console, *, head: Sequence[Text] = ()) -> Gr
 def top(glance: Glance, room: Room, *, head: Sequence[Text] = ()) -> Group:
     """All parts, each cut to its room; what is left out is counted."""
     parts: list[RenderableType] = [*head, _title(glance, room)]
+    parts += [] if glance.etcd_answers else [Text(NO_ETCD, style="bold red")]
     parts += [Text(room.said(line, room.notes), style="yellow") for line in _notes(glance)]
     parts += _regions(glance, room)
     parts += _targets(glance, room)
@@ -107,6 +109,8 @@ def _title(glance: Glance, room: Room) -> Text:
     colour = {"healthy": "green", "degraded": "yellow", "unhealthy": "red"}[view.status]
     leader = glance.leader
     led = f"{room.name(leader['id'])} leads, epoch {leader['epoch']}" if leader else "nobody leads"
+    if not leader and glance.last_leader:
+        led += f" (last: {room.name(glance.last_leader['id'])})"
     traffic = ""
     if summary is not None and summary.success_permille is not None:
         traffic = f"; {summary.success_permille / 10:g} % of attempts succeed"
@@ -190,7 +194,11 @@ def _decisions(glance: Glance, room: Room) -> list[RenderableType]:
     if not glance.decisions:
         return [Text(), Text("no decision yet")]
     content = [
-        (each["version"], str(each["at"])[11:19], room.said(_short(list(dict.fromkeys(each["said"])))))
+        (
+            each["version"],
+            str(each["at"])[11:19],
+            room.said(_short(list(dict.fromkeys(each.get("brief") or each["said"])))),
+        )
         for each in glance.decisions[: room.decisions]
     ]
     return [Text(), Grid(("decision", "at (UTC)", "why"), content)]

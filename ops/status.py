@@ -12,6 +12,7 @@ import httpx2
 
 from ops import presenting
 from ops.client import ControlPlanes, EdgeState, edge_state, get_json
+from ops.leading import leading
 from ops.local.processes import Kind, ProcessRecord
 from ops.local.stack import StackFile
 from shared.vocabulary.status import (
@@ -41,15 +42,17 @@ async def of_stack(client: httpx2.AsyncClient, file: StackFile) -> StackStatus:
         asyncio.gather(*(_accepts(bus.ports["listen"]) for bus in by_kind[Kind.BUS])),
     )
     view = _freshest(views)
-    leader = _agreed(leaders)
+    known = leading(leaders, everybody=True)
     return StackStatus(
-        leader=leader,
+        leader=known.leader,
+        last_leader=known.last,
+        etcd_answers=known.etcd_answers and (not etcds or 2 * sum(etcds) > len(etcds)),
         control_planes=tuple(
             ControlPlaneStatus(
                 id=plane.id,
                 region=plane.region,
                 url=plane.url or "",
-                role=_role(plane.id, said, leader),
+                role=_role(said),
                 last_event_age_s=_event_age(view, plane.id),
                 config_version=said.get("config_version") if said else None,
                 pid=_pid(plane),
@@ -91,17 +94,19 @@ async def of_url(client: httpx2.AsyncClient, url: str) -> StackStatus:
     view, said, acked = await asyncio.gather(
         planes.health(), planes.get("/v1/leader"), planes.get("/v1/edges")
     )
-    leader = _agreed([said])
-    replica = leader is not None and leader.id == view.replica
+    known = leading([said])
+    leader = known.leader
     edges = acked.get("edges", [])
     return StackStatus(
         leader=leader,
+        last_leader=known.last,
+        etcd_answers=known.etcd_answers,
         control_planes=(
             ControlPlaneStatus(
                 id=view.replica,
-                region=said.get("replica_region") or (leader.region if replica and leader else ""),
+                region=said.get("replica_region") or "",
                 url=url,
-                role="leader" if replica else "follower",
+                role=_role(said),
                 config_version=said.get("config_version"),
                 last_event_age_s=_event_age(view, view.replica),
             ),
@@ -141,10 +146,11 @@ async def of_url(client: httpx2.AsyncClient, url: str) -> StackStatus:
 
 
 def is_good(status: StackStatus) -> bool:
-    """Whether everything works: somebody leads, every part answers, every edge is FRESH, every
+    """Whether everything works: somebody leads, etcd answers, every part answers, every edge is FRESH, every
     target HEALTHY. A region in which no target stands has no verdict to be judged by."""
     return (
         status.leader is not None
+        and status.etcd_answers
         and all(plane.role != "unreachable" for plane in status.control_planes)
         and all(edge.mode is EdgeMode.FRESH for edge in status.edges)
         and all(bus.reachable for bus in status.buses)
@@ -191,16 +197,11 @@ def _freshest(views: Sequence[Any]) -> HealthView | None:
     )
 
 
-def _agreed(answers: Sequence[Mapping[str, Any] | None]) -> LeaderStatus | None:
-    """The leader with the greatest epoch that any replica names."""
-    named = [answer["leader"] for answer in answers if answer and answer.get("leader")]
-    return max((LeaderStatus.model_validate(one) for one in named), key=lambda one: one.epoch, default=None)
-
-
-def _role(replica: str, said: Any, leader: LeaderStatus | None) -> Any:
+def _role(said: Mapping[str, Any] | None) -> Any:
+    """As the replica says of itself."""
     if said is None:
         return "unreachable"
-    return "leader" if leader is not None and leader.id == replica else "follower"
+    return "leader" if said.get("role") == "leader" else "follower"
 
 
 def _other_planes(view: HealthView, leader: LeaderStatus | None) -> Iterator[ControlPlaneStatus]:

@@ -13,6 +13,10 @@ LABEL: Final = 62
 BAR: Final = 20
 MAX_EVENTS: Final = 6
 """Of one span that are shown."""
+FEW: Final = 4
+"""Spans, below which none of them is an exception."""
+FAR: Final = 3
+"""How many times longer than nine in ten of its spans a trace is when its axis ends before it does."""
 MAX_ROWS: Final = 400
 """Of one trace: the rest is counted."""
 
@@ -60,9 +64,9 @@ def _title(trace: Mapping[str, Any], *, joined: bool = False) -> Text:
         facts.insert(1, f"{trace['failed']} failed")
     if trace.get("decision"):
         facts.insert(0, f"decision {trace['decision']}")
-    return Text.assemble(
-        "joined by a link: " if joined else "trace ", (trace["trace_id"], "bold"), "  " + " · ".join(facts)
-    )
+    lead, told = "joined by a link: " if joined else "trace ", " · ".join(facts)
+    fits = len(lead) + len(trace["trace_id"]) + 2 + len(told) <= render.WIDTH
+    return Text.assemble(lead, (trace["trace_id"], "bold"), "  " if fits else "\n  ", told)
 
 
 def _rows(trace: Mapping[str, Any]) -> list[Text]:
@@ -70,7 +74,7 @@ def _rows(trace: Mapping[str, Any]) -> list[Text]:
     if not spans:
         return []
     start = min(span["start_ns"] for span in spans)
-    scale = max(max(span["end_ns"] for span in spans) - start, 1)
+    scale = _scale([span["end_ns"] - start for span in spans])
     rows: list[Text] = []
     roots = _forest(spans)
     for root in roots:
@@ -81,6 +85,13 @@ def _rows(trace: Mapping[str, Any]) -> list[Text]:
     if trace.get("spans_left_out"):
         rows.append(Text(f"… and {trace['spans_left_out']} spans that were more than is kept of one trace"))
     return rows
+
+
+def _scale(ends: Sequence[int]) -> int:
+    """The ns that the axis covers: all, but for a few spans that end long after the others."""
+    ranked = sorted(ends)
+    most, usual = max(ranked[-1], 1), max(ranked[(len(ranked) - 1) * 9 // 10], 1)
+    return usual if len(ranked) >= FEW and most > FAR * usual else most
 
 
 def _forest(spans: Sequence[Mapping[str, Any]]) -> list[_Node]:
@@ -135,6 +146,8 @@ def _line(span: Mapping[str, Any], lead: str, start: int, scale: int) -> Text:
     length = max(1, round((span["end_ns"] - span["start_ns"]) * BAR / scale))
     begin = min(begin, BAR - 1)
     bar = " " * begin + "━" * min(length, BAR - begin)
+    if span["end_ns"] - start > scale:
+        bar = f"{bar:━<{BAR}}"[: BAR - 1] + "»"  # it ends beyond the axis
     line.append(" ")
     line.append(f"{bar:<{BAR}}", style="red" if failed else "green")
     line.append(f"{_at(span['start_ns'] - start):>8}")

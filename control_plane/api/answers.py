@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import AwareDatetime, Field
 
-from control_plane.api.sentences import sentence
+from control_plane.api.sentences import brief, sentence
 from control_plane.ports import EdgeRecord, LogEntry, Transition
 from shared.vocabulary.base import Id, Message, Sha256, Version
 from shared.vocabulary.decision import Decision, EvidenceRef, Head, Reason, Term
@@ -54,6 +54,8 @@ class DecisionSummary(Message):
     reasons: tuple[Reason, ...]
     said: tuple[str, ...]
     """The reasons in sentences."""
+    brief: tuple[str, ...] = ()
+    """The same without figures: what was seen or done."""
     traceparent: str | None = None
 
 
@@ -81,6 +83,8 @@ class DecisionReport(Message):
     commit: DecisionSummary | None
     said: tuple[str, ...]
     """The documents' reasons in sentences."""
+    brief: tuple[str, ...] = ()
+    """The same without figures: what was seen or done."""
     evidence: tuple[EvidenceRef, ...]
     documents: tuple[Decision, ...]
 
@@ -148,6 +152,7 @@ def summary(entry: LogEntry, head: Version) -> DecisionSummary:
         removed=entry.removed,
         reasons=entry.reasons,
         said=tuple(sentence(reason) for reason in entry.reasons),
+        brief=tuple(dict.fromkeys(brief(reason) for reason in entry.reasons)),
         traceparent=entry.traceparent,
     )
 

@@ -77,7 +77,7 @@ def build(answers: Answers, *, hosts: frozenset[str], clock: Clock | None = None
         gates=gates(app.routes),
         clock=clock if clock is not None else SystemClock(),
     )
-    app.add_middleware(Guard, hosts=hosts)
+    app.add_middleware(Guard, hosts=hosts, advertised=answers.node.advertise_url)
     return app
 
 

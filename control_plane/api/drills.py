@@ -36,7 +36,7 @@ MAX_END_BYTES = 6 * 1024 * 1024
 """A report page of a million characters, escaped, and the report."""
 BODIES: tuple[type[BaseModel], ...] = (DrillRequest, DrillClaim, RunnerWord, DrillEnd, ScheduleOrder)
 PAGE_POLICY = (
-    "sandbox allow-scripts; default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; "
+    "sandbox; default-src 'none'; style-src 'unsafe-inline'; "
     "img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
 )
 """Without `allow-same-origin` its origin is opaque: `Guard` refuses its writes, and no answer is read by it.

@@ -37,6 +37,9 @@ class EventStream(StreamingResponse):
         except TimeoutError:
             # Too slow: end without the last chunk, so that the reader sees a cut and not an end.
             return
+        finally:
+            # Who left before the first write has not let go of it yet.
+            await self._events.aclose()
 
     async def _write(self, send: Any, body: bytes, *, more: bool) -> None:
         async with asyncio.timeout(SEND_S):

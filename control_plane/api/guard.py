@@ -1,8 +1,8 @@
 """What a browser on the operator's machine must not be tricked into: on loopback the API may ask for no token.
 
 DNS rebinding: a name of the attacker's that resolves to 127.0.0.1 arrives with its own Host, which is
-refused. Cross-site writes: a browser sends Origin with every POST, which must be ours; and a form
-cannot send JSON, which alone is taken (`bodies`).
+refused. Cross-site writes: a browser sends Origin with every POST, which must be ours, by scheme, host
+and port; and a form cannot send JSON, which alone is taken (`bodies`).
 """
 
 from collections.abc import Awaitable, Callable
@@ -18,6 +18,7 @@ Send = Callable[[Any], Awaitable[None]]
 App = Callable[[Any, Any, Any], Awaitable[None]]
 
 WRITES = frozenset({"POST", "PUT", "PATCH", "DELETE"})
+_PORTS = {"http": 80, "https": 443}
 
 
 class ListenRefused(PermissionError):
@@ -44,12 +45,14 @@ class Guard:
     """ASGI middleware: refuses foreign Hosts, and writes from foreign Origins.
 
     `hosts` are the values of Host that are ours, lower case; empty where the listener is open to the
-    network, where a name proves nothing: tokens do, or the operator's word. Origins must match in any case.
+    network, where a name proves nothing: tokens do, or the operator's word. Origins must match in any case:
+    the request's own scheme and Host, or `advertised`, where something in front of this speaks TLS.
     """
 
-    def __init__(self, app: App, *, hosts: frozenset[str]) -> None:
+    def __init__(self, app: App, *, hosts: frozenset[str], advertised: str | None = None) -> None:
         self._app = app
         self._hosts = hosts
+        self._advertised = None if advertised is None else _origin(advertised)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
@@ -68,8 +71,24 @@ class Guard:
         if scope["method"] not in WRITES:
             return None
         origin = headers.get(b"origin")
-        if origin is not None and urlsplit(origin.lower()).netloc != host:
-            return 403, "the Origin of a change must be this replica"
+        if origin is None:
+            return None
+        named, ours = _origin(origin), _origin(f"{scope['scheme']}://{host}")
+        # Who was asked by another name than the advertised one is not what stands in front of us.
+        fronted = named is not None and named == self._advertised and ours is not None and named[1] == ours[1]
+        if named is None or (named != ours and not fronted):
+            return 403, "the Origin of a change must be this replica, by scheme, host and port"
+        return None
+
+
+def _origin(url: str) -> tuple[str, str, int] | None:
+    """Scheme, host and port; None for what is no origin of the web, as `null` is none."""
+    try:
+        parts = urlsplit(url.lower())
+        if parts.scheme not in _PORTS or not parts.hostname:
+            return None
+        return parts.scheme, parts.hostname, parts.port or _PORTS[parts.scheme]
+    except ValueError:
         return None
 
 

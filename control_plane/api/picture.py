@@ -11,12 +11,12 @@ from control_plane.api.answers import edge_report, summary
 from control_plane.api.sentences import brief
 from control_plane.core.foresee import traffic
 from control_plane.ports import Answers, InForce, LogEntry
-from shared.vocabulary.decision import Decision, EvidenceRef
+from shared.vocabulary.decision import Decision
 from shared.vocabulary.drill import Drill
 from shared.vocabulary.drill_list import DrillBrief
 from shared.vocabulary.override import Override
-from shared.vocabulary.terms import Role, Verdict
-from shared.vocabulary.view import HealthView, TargetHealth
+from shared.vocabulary.terms import Outcome, Role, Verdict
+from shared.vocabulary.view import HealthView, TargetHealth, Vote
 
 MAX_TARGETS = 1_000
 """Beyond, those that are HEALTHY are left out first."""
@@ -189,7 +189,7 @@ def _target(target: TargetHealth, model: str) -> Items:
         "caution_permille": target.caution_permille,
         "latency_ms_p50": None if target.latency_ms_p50 is None else _rounded(target.latency_ms_p50),
         "votes": {
-            vote.vantage: {"verdict": vote.verdict.value, "hard": vote.hard, "seen": _seen(vote.evidence)}
+            vote.vantage: {"verdict": vote.verdict.value, "hard": vote.hard, "seen": _seen(vote)}
             for vote in target.votes
         },
         "traffic": {
@@ -199,9 +199,11 @@ def _target(target: TargetHealth, model: str) -> Items:
     }
 
 
-def _seen(evidence: tuple[EvidenceRef, ...]) -> str:
-    """`REFUSED, connect ECONNREFUSED`: the worst that a vantage saw."""
-    telling = [each for each in evidence if each.outcome.value != "OK"] or list(evidence)
+def _seen(vote: Vote) -> str:
+    """`REFUSED, connect ECONNREFUSED`: the worst that a vantage saw. OK is no cause of another verdict."""
+    telling = [each for each in vote.evidence if each.outcome is not Outcome.OK]
+    if vote.verdict is Verdict.HEALTHY:
+        telling = telling or list(vote.evidence)
     if not telling:
         return ""
     return (

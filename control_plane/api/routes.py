@@ -22,7 +22,7 @@ from control_plane.api.answers import (
 from control_plane.api.bodies import json_body, json_only, strictly
 from control_plane.api.events import EventStream
 from control_plane.api.problems import ApiError, describe
-from control_plane.api.sentences import sentence
+from control_plane.api.sentences import brief, sentence
 from control_plane.ports import Answers, Implausible, NotKept, Readiness, TooManyReaders
 from shared.ports import PortError
 from shared.vocabulary.base import Id, Version
@@ -130,11 +130,12 @@ def decisions(answers: Answers) -> APIRouter:
                 503, "etcd does not answer, and this is not in memory", headers={"retry-after": "1"}
             ) from None
         documents = tuple(Decision.model_validate_json(text) for text in texts)
-        said = dict.fromkeys(sentence(reason) for document in documents for reason in document.reasons)
+        reasons = [reason for document in documents for reason in document.reasons]
         return DecisionReport(
             version=str(wanted),
             commit=summary(entry, answers.in_force().version) if entry is not None else None,
-            said=tuple(said),
+            said=tuple(dict.fromkeys(map(sentence, reasons))),
+            brief=tuple(dict.fromkeys(map(brief, reasons))),
             evidence=_distinct(documents),
             documents=documents,
         )

@@ -41,6 +41,8 @@ _ROLLOUTS: Mapping[str, str] = {
     "ROLLOUT_ENDED": "Rollout {rollout} of {targets} is {fate}",
 }
 
+FULL = 1000
+"""Permille of its weight that a target has unless anything is said."""
 _OF_NO_USE_ONCE_LIFTED = frozenset({"kind", "reason", "expires_at"})
 
 
@@ -53,13 +55,37 @@ def sentence(reason: Reason) -> str:
     if reason.code == "GENERATION_RAISED" and "backup" in reason.values:
         return _restored(reason)
     subject = f"Target {reason.target}" if reason.target else "A target"
-    beginning = _BEGINNINGS.get(reason.code, reason.code.replace("_", " ").capitalize())
+    beginning = _beginning(reason)
     text = beginning.format(subject=subject)
     if reason.target and "{subject}" not in beginning:
         text += f" ({reason.target})"
     if reason.region:
         text += f" in {reason.region}"
-    return _with_figures(text, reason.values)
+    values = dict(reason.values)
+    if _stays(reason):
+        values.pop("from_permille")
+    return _with_figures(text, values)
+
+
+def _beginning(reason: Reason) -> str:
+    """Of its code; of a target that keeps a part of its traffic, what became of that part."""
+    kept = reason.values.get("kept_permille", 0)
+    if reason.code == "TARGET_DOWN" and kept:
+        more = kept > reason.values.get("from_permille", FULL)
+        return "{subject} gets more traffic again" if more else "{subject} gets less traffic"
+    if _stays(reason):
+        return "{subject} is returning, and stays where it is"
+    return _BEGINNINGS.get(reason.code, reason.code.replace("_", " ").capitalize())
+
+
+def _stays(reason: Reason) -> bool:
+    """Whether it is told of a return that goes no further for now."""
+    values = reason.values
+    return (
+        reason.code == "RAMP_STEP"
+        and "permille" in values
+        and values.get("from_permille") == values["permille"]
+    )
 
 
 def brief(reason: Reason) -> str:
@@ -69,10 +95,18 @@ def brief(reason: Reason) -> str:
     bare = sentence(reason.model_copy(update={"values": {}})).removesuffix(".")
     if reason.code == "TARGET_UP":
         return f"{bare}."
+    if _stays(reason):
+        return f"{bare.removesuffix(', step by step')}, and stays at {values['permille'] / 10:g} % of its weight."
     if reason.code == "RAMP_STEP" and "permille" in values:
         return (
             f"{bare}: {values.get('from_permille', 0) / 10:g} to {values['permille'] / 10:g} % of its weight."
         )
+    if reason.code == "TARGET_DOWN" and values.get("kept_permille"):
+        subject = f"Target {reason.target}" if reason.target else "A target"
+        bare = _beginning(reason).format(subject=subject)
+        if not values.get("seen"):
+            was = f"{values.get('from_permille', FULL) / 10:g} to {values['kept_permille'] / 10:g}"
+            return f"{bare}: {was} % of its weight."
     if values.get("seen") and reason.code not in _ORDERS and reason.code not in _ROLLOUTS:
         return f"{bare}: {values['seen']}."
     return sentence(reason)
@@ -129,8 +163,19 @@ def _quoted(words: object) -> str:
 
 
 def _with_figures(text: str, values: Mapping[str, Any]) -> str:
-    figures = ", ".join(f"{name.replace('_', ' ')} {_text(value)}" for name, value in values.items())
+    figures = ", ".join(_figure(name, value) for name, value in values.items())
     return f"{text}: {figures}." if figures else f"{text}."
+
+
+def _figure(name: str, value: Any) -> str:
+    """`hold down 2 s`, `from 30 %`: names end in their unit, people say it last."""
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        words, _, unit = name.rpartition("_")
+        if words and unit in ("s", "ms"):
+            return f"{words.replace('_', ' ')} {value:g} {unit}"
+        if unit == "permille":
+            return f"{words.replace('_', ' ') or 'at'} {value / 10:g} %"
+    return f"{name.replace('_', ' ')} {_text(value)}"
 
 
 def _text(value: Any) -> str:

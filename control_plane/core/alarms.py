@@ -7,7 +7,7 @@ cannot know yet (how long something has held) it counts from its own beginning, 
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -104,7 +104,16 @@ def complaints(moment: Moment, policy: AlertPolicy) -> dict[tuple[str, str], Com
         *_of_control(moment, policy),
         *_of_drills(moment.drills),
     ]
+    running = next((drill.id for drill in moment.drills if drill.state == "RUNNING"), None)
+    if running is not None:
+        # Whoever is paged must see at once that somebody may be doing this on purpose.
+        found = [_during(complaint, running) for complaint in found]
     return {complaint.key: complaint for complaint in found}
+
+
+def _during(complaint: Complaint, drill: str) -> Complaint:
+    text = f"{complaint.text} ({drill} is under way)"
+    return replace(complaint, text=text, values={"during_drill": drill, **complaint.values})
 
 
 def _of_view(view: HealthView) -> Iterator[Complaint]:

@@ -26,7 +26,7 @@ from control_plane.core.tally import loads_of
 from control_plane.core.vitals import FULL, NOTHING, Finding
 from control_plane.core.votes import count
 from shared.vocabulary.config import FleetConfig, Region, Target
-from shared.vocabulary.terms import Role, Verdict
+from shared.vocabulary.terms import Outcome, Role, Verdict
 from shared.vocabulary.view import (
     BusHealth,
     HealthView,
@@ -210,6 +210,7 @@ def _in_words(verdict: Verdict, votes: Sequence[Vote], down: int, fresh: int, qu
         for vote in votes
         if vote.verdict is Verdict.DOWN
         for ref in vote.evidence
+        if ref.outcome is not Outcome.OK  # one of its monitors may still be content
     )
     cause = f": {details.most_common(1)[0][0]}" if details else ""
     if not fresh:

@@ -2,11 +2,11 @@
 and which may go.
 
 A drill that may begin leaves enough regions with a target that answers and that it does not take
-out. Taken out counts a target of which at least half the requests fail: what is slow, or fails now and
-then, still answers. Verdicts are the view's: nobody relies on what is UNKNOWN.
+out, nor an operator has drained. Taken out counts a target of which at least half the requests fail: what
+is slow, or fails now and then, still answers. Verdicts are the view's: nobody relies on what is UNKNOWN.
 """
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from fnmatch import fnmatchcase
@@ -15,6 +15,7 @@ from control_plane.core.cron import last_until
 from shared.vocabulary.config import Fleet, Target
 from shared.vocabulary.drill import Drill, DrillFault, DrillRequest, DrillSchedule, DrillSpec
 from shared.vocabulary.drill_policy import DAYS, BlockedWindow, DrillPolicy
+from shared.vocabulary.override import Override
 from shared.vocabulary.terms import Verdict
 from shared.vocabulary.view import HealthView
 
@@ -99,11 +100,32 @@ def _hit(fault: DrillFault, spec: DrillSpec, target: Target) -> bool:
     )
 
 
-def left(spec: DrillSpec, fleet: Fleet, view: HealthView) -> list[str]:
-    """Regions with a target that answers and that the drill does not take out, in the fleet's order."""
-    answering = {
-        health.id for health in view.targets if health.verdict in (Verdict.HEALTHY, Verdict.DEGRADED)
-    } - taken_out(spec, fleet)
+def drained(fleet: Fleet, overrides: Iterable[Override], now: datetime) -> frozenset[str]:
+    """Targets that the drains in force at `now` leave no route: drained from every one that names them."""
+    drains = [each.spec for each in overrides if each.spec.kind == "drain" and each.holds(now)]
+    found = set()
+    for target in fleet.targets:
+        there = [each for each in drains if each.target == target.id or each.region == target.region]
+        if not there:
+            continue
+        named_by = {
+            route.id for route in fleet.routes if any(target.id in tier.targets for tier in route.tiers)
+        }
+        if any(each.route is None for each in there) or named_by <= {each.route for each in there}:
+            found.add(target.id)
+    return frozenset(found)
+
+
+def left(
+    spec: DrillSpec, fleet: Fleet, view: HealthView, now: datetime, *, overrides: Iterable[Override]
+) -> list[str]:
+    """Regions with a target that answers, that is not drained and that the drill does not take out, in the
+    fleet's order."""
+    answering = (
+        {health.id for health in view.targets if health.verdict in (Verdict.HEALTHY, Verdict.DEGRADED)}
+        - taken_out(spec, fleet)
+        - drained(fleet, overrides, now)
+    )
     alive = {target.region for target in fleet.targets if target.id in answering}
     return [region.id for region in fleet.regions if region.id in alive]
 
@@ -138,9 +160,16 @@ def _moment(day: date, clock: str) -> datetime:
     return datetime.combine(day, time(int(hour), int(minute)), tzinfo=UTC)
 
 
-def refusals(spec: DrillSpec, fleet: Fleet, view: HealthView | None, now: datetime) -> list[str]:
-    """Why it must not begin at `now`, a sentence each; empty when it may. That there is another drill is
-    for the caller to see."""
+def refusals(
+    spec: DrillSpec,
+    fleet: Fleet,
+    view: HealthView | None,
+    now: datetime,
+    *,
+    overrides: Collection[Override],
+) -> list[str]:
+    """Why it must not begin at `now`, a sentence each; empty when it may. `overrides` are those on record.
+    That there is another drill is for the caller to see."""
     if (why := blocked(fleet.drills, now)) is not None:
         return [why]
     if found := misfits(spec, fleet):
@@ -148,14 +177,15 @@ def refusals(spec: DrillSpec, fleet: Fleet, view: HealthView | None, now: dateti
     if view is None:
         return ["this replica knows nothing of health yet: try again in a moment"]
     least = max(fleet.drills.min_regions, spec.guard.min_regions)
-    remaining = left(spec, fleet, view)
+    remaining = left(spec, fleet, view, now, overrides=overrides)
     if len(remaining) < least:
-        return [
-            f"{len(remaining)} regions with a target that answers would be left ({', '.join(remaining)}), "
-            f"and {least} must be"
+        said = (
+            f"{len(remaining)} regions with a target that answers would be left ({', '.join(remaining)})"
             if remaining
-            else f"no region with a target that answers would be left, and {least} must be"
-        ]
+            else "no region with a target that answers would be left"
+        )
+        besides = len(left(spec, fleet, view, now, overrides=())) > len(remaining)
+        return [f"{said}, and {least} must be{'; drained ones do not count' if besides else ''}"]
     return []
 
 

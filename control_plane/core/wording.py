@@ -193,7 +193,11 @@ def _change(
     if after is not None and after.phase == "OUT":
         if before is None or before.phase == "BACK" or before.hard != after.hard:
             code = "REGIONAL_DOWN" if region is not None and not after.hard else "TARGET_DOWN"
-            yield Reason(code=code, target=target, region=region, values=_down_values(case, target, after))
+            values = _down_values(case, target, after)
+            keeps_some = 0 if after.hard or region is not None else case.plan.memory.kept.get(target, 0)
+            if keeps_some:
+                values["kept_permille"] = keeps_some
+            yield Reason(code=code, target=target, region=region, values=values)
         return
     if before is None or (before.phase == "OUT" and after is None):
         return

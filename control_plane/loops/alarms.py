@@ -44,7 +44,7 @@ log = get_logger(__name__)
 
 LOOK_S = 1.0
 FIRST_S = 5.0
-"""For so long into a term it is said that nobody led before."""
+"""For so long a new leader says that nobody led before, from when it knows and is warm."""
 WARM_S = 10.0
 """Longest that a new leader waits until it has heard everybody: a bus that is down is one of the things to tell."""
 SAVE_EVERY_S = 5.0
@@ -84,6 +84,8 @@ class Alarms:
         self.notifier: Notifier | None = None
         """None where there is no way out: then nothing is told, nor written."""
         self._done: set[str] = set()
+        self._told_by: AlertPolicy | None = None
+        """The policy that the notifier was given last in this term."""
         self._shed: tuple[str, Mapping[tuple[str, str], int]] = ("", {})
         self._save_at = 0.0
 
@@ -96,6 +98,7 @@ class Alarms:
         while True:
             term = self._lead.term
             if term is not None:
+                self._told_by = None
                 await self._in_term(term)
                 self._count(AlarmBook())
                 if self.notifier is not None:
@@ -118,19 +121,22 @@ class Alarms:
                 break
             except PortError:
                 await asyncio.sleep(LOOK_S)
-        book, warm = saved, False
+        book, warm, first_at = saved, False, float("inf")
         self._done.clear()
-        policy = self._policy()
-        if self.notifier is not None:
-            self.notifier.put(book.untold, policy.webhooks)
         while self._lead.holds(term):
             policy = self._policy()
-            warm = warm or self._warm() or self._clock.monotonic() - began >= WARM_S
+            if policy is None:
+                await asyncio.sleep(LOOK_S)
+                continue
+            self._tell(book.untold if self._told_by is None else (), policy)
+            now = self._clock.monotonic()
+            warm = warm or self._warm() or now - began >= WARM_S
+            news: tuple[Notice, ...] = ()
             if warm:
-                leaderless = self._leaderless(began_at) if self._clock.monotonic() - began < FIRST_S else None
+                leaderless = self._leaderless(term, began_at)
+                first_at = first_at if leaderless is None else min(first_at, now)
+                leaderless = leaderless if now - first_at < FIRST_S else None
                 book, news = self._look(book, patience, policy, term, leaderless)
-            else:
-                news = ()
             if self.notifier is None:
                 self._done = {notice.id for notice in book.untold}
             book, self._done = told(book, frozenset(self._done)), set()
@@ -138,10 +144,15 @@ class Alarms:
                 saved, revision = await self._save(term, book, saved, revision, hasty=bool(news))
                 if not self._lead.holds(term):
                     return
-            if news and self.notifier is not None:
-                self.notifier.put(news, policy.webhooks)
+            self._tell(news, policy)
             self._count(book)
             await asyncio.sleep(LOOK_S)
+
+    def _tell(self, notices: Sequence[Notice], policy: AlertPolicy) -> None:
+        """Hand on what is to be told, and to whom when that has changed: it concerns what waits already."""
+        if self.notifier is not None and (notices or self._told_by != policy):
+            self.notifier.put(notices, policy.webhooks)
+        self._told_by = policy
 
     def _look(
         self,
@@ -179,13 +190,14 @@ class Alarms:
             say(f"alarm {notice.state}", alarm=notice.alarm, what=notice.text, decision=notice.decision)
         return book, news
 
-    def _leaderless(self, began_at: datetime) -> tuple[datetime, float] | None:
-        former = self._mirror.former_beat
+    def _leaderless(self, term: Tenure, began_at: datetime) -> tuple[datetime, float] | None:
+        former = self._mirror.beat_before(term.epoch)
         return None if former is None else (former.sent_at, (began_at - former.sent_at).total_seconds())
 
-    def _policy(self) -> AlertPolicy:
-        config = self._config()
-        return config.fleet.alerts if config is not None else AlertPolicy()
+    def _policy(self) -> AlertPolicy | None:
+        """None while it is not known who is to be told: what waited for nobody would count as told."""
+        config = self._config() if self._mirror.listed else None
+        return config.fleet.alerts if config is not None else None
 
     def _count(self, book: AlarmBook) -> None:
         for event in EVENTS:

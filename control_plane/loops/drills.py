@@ -125,7 +125,8 @@ class Drills:
             self._check_free(stand, stale)
             if stand.config is None:
                 raise Unfit("no configuration is in force yet")
-            if reasons := refusals(spec, stand.config.fleet, self._view(), now):
+            fleet, overrides = stand.config.fleet, stand.overrides
+            if reasons := refusals(spec, fleet, self._view(), now, overrides=overrides):
                 raise Unfit(*reasons)
             n = stand.audited + 1
             claimed = {"state": "RUNNING", "runner": request.runner, "started_at": now}

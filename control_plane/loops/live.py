@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, Callable, Mapping
 from typing import Any
 
-from control_plane.loops.stream import event
+from control_plane.loops.stream import Seat, Seats, event
 from control_plane.ports import TooManyReaders
 from shared.clock import Clock
 from shared.vocabulary.base import canonical_json
@@ -43,7 +43,7 @@ class Live:
         self._snapshot: tuple[int, bytes] | None = None
         self._changes: deque[tuple[int, bytes]] = deque(maxlen=KEPT)
         self._taken_at = float("-inf")
-        self._readers = 0
+        self._seats = Seats(MAX_READERS)
         self._closed = asyncio.Event()
 
     def close(self) -> None:
@@ -53,12 +53,13 @@ class Live:
     def follow(self, take: Callable[[], Picture], *, after: str = "") -> AsyncGenerator[bytes, None]:
         """Encoded events for one reader, which may name the last one it has seen. `take` makes the picture,
         the same for all readers. Raises TooManyReaders at once."""
-        if self._readers >= MAX_READERS or self._closed.is_set():
+        if self._closed.is_set():
             raise TooManyReaders
-        return self._follow(take, after)
+        return self._follow(self._seats.take(), take, after)
 
-    async def _follow(self, take: Callable[[], Picture], after: str) -> AsyncGenerator[bytes, None]:
-        self._readers += 1
+    async def _follow(
+        self, seat: Seat, take: Callable[[], Picture], after: str
+    ) -> AsyncGenerator[bytes, None]:
         try:
             at = self._number_of(after)
             said_at = float("-inf")
@@ -72,7 +73,7 @@ class Live:
                 else:
                     await self._pause()
         finally:
-            self._readers -= 1
+            self._seats.leave(seat)
 
     async def _pause(self) -> None:
         """Until the next picture is due, or all ends."""

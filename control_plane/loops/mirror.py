@@ -95,9 +95,9 @@ class Mirror:
         self.leader: LeaderRecord | None = None
         self.beat: Beat | None = None
         """The last one that a standing leader wrote."""
-        self.former_beat: Beat | None = None
-        """The last one of the term before the one that wrote last."""
         self._last_beat: Beat | None = None
+        self._former_beat: Beat | None = None
+        """The last one of the term before `_last_beat`'s."""
         self.listed = False
         """Whether etcd was read completely at least once."""
         self.following = False
@@ -119,6 +119,12 @@ class Mirror:
         if self.beat is None or age is None or age > self._silence_s:
             return None
         return self.beat if self.leader is not None and self.leader.epoch == self.beat.epoch else None
+
+    def beat_before(self, epoch: int) -> Beat | None:
+        """The last Beat of the term before `epoch`; None until one of `epoch` itself was seen, for only then is
+        it known that nobody wrote another between."""
+        last = self._last_beat
+        return self._former_beat if last is not None and last.epoch == epoch else None
 
     def log(self) -> list[LogEntry]:
         """The last commits, newest first."""
@@ -239,7 +245,7 @@ class Mirror:
         if beat is None:
             return
         if self._last_beat is not None and beat.epoch != self._last_beat.epoch:
-            self.former_beat = self._last_beat
+            self._former_beat = self._last_beat
         self._last_beat = beat
         stands = self.leader is not None and self.leader.epoch == beat.epoch
         if stands and (self.beat is None or beat.order > self.beat.order or arrived):

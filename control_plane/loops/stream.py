@@ -8,6 +8,7 @@ that this replica is not behind; without etcd it begins with the last known, and
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterator
+from weakref import WeakSet
 
 from control_plane.loops.mirror import Mirror
 from control_plane.loops.pulse import Pulse
@@ -24,6 +25,33 @@ CONFIRM_S = 2.0
 MAX_READERS = 5_000
 CHUNK_BYTES = 64 * 1024
 PING = b": ping\n\n"
+
+
+class Seat:
+    """One reader's place."""
+
+    __slots__ = ("__weakref__",)
+
+
+class Seats:
+    """At most `most` readers, counted from when they are let in and not from their first read. A seat is free again
+    when it is left, or when nobody holds it any more: a response that never starts runs no code that could leave."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._taken: WeakSet[Seat] = WeakSet()
+
+    def take(self) -> Seat:
+        """Raises TooManyReaders. To be held by the reader alone."""
+        if len(self._taken) >= self._most:
+            raise TooManyReaders
+        seat = Seat()
+        self._taken.add(seat)
+        return seat
+
+    def leave(self, seat: Seat) -> None:
+        """Twice is once."""
+        self._taken.discard(seat)
 
 
 class Hub:
@@ -47,7 +75,7 @@ class Hub:
         self._news = news
         self._metrics = metrics
         self._own_beat = own_beat
-        self._readers = 0
+        self._seats = Seats(MAX_READERS)
         self._closed = False
 
     def close(self) -> None:
@@ -57,12 +85,11 @@ class Hub:
 
     def follow(self) -> AsyncGenerator[bytes, None]:
         """Encoded events for one reader. Raises TooManyReaders at once."""
-        if self._readers >= MAX_READERS or self._closed:
+        if self._closed:
             raise TooManyReaders
-        return self._follow()
+        return self._follow(self._seats.take())
 
-    async def _follow(self) -> AsyncGenerator[bytes, None]:
-        self._readers += 1
+    async def _follow(self, seat: Seat) -> AsyncGenerator[bytes, None]:
         self._metrics.stream_readers.inc()
         try:
             confirmed = await self._confirm()
@@ -83,7 +110,7 @@ class Hub:
                 if await self._news.wait(seen, PING_S) == seen:
                     yield PING
         finally:
-            self._readers -= 1
+            self._seats.leave(seat)
             self._metrics.stream_readers.dec()
 
     def _beat(self) -> Beat | None:

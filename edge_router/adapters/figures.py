@@ -73,6 +73,7 @@ class _Spread:
 class _RouteFigures:
     __slots__ = (
         "broken",
+        "degraded",
         "first_bytes",
         "moves",
         "seconds",
@@ -88,6 +89,7 @@ class _RouteFigures:
         self.first_bytes = _Spread()
         self.moves = 0
         self.broken = 0
+        self.degraded = 0
         self.tenants: dict[str, dict[int, int]] = {OTHER: {}}
         """By status, BROKEN or DEGRADED."""
         self.tokens_read = self.tokens_written = 0
@@ -136,6 +138,8 @@ class Figures:
         counts[result] = counts.get(result, 0) + 1
         if instead == BROKEN:
             figures.broken += 1
+        elif instead == DEGRADED:
+            figures.degraded += 1
         if code:
             self.refused(code)
 
@@ -203,13 +207,8 @@ class Figures:
             route: Ended(
                 sum(figures.statuses.values()),
                 sum(count for status, count in figures.statuses.items() if status >= 500)
-                + sum(
-                    count
-                    for counts in figures.tenants.values()
-                    for result, count in counts.items()
-                    if result == DEGRADED
-                )
-                + figures.broken,
+                + figures.broken
+                + figures.degraded,
             )
             for route, figures in self._routes.items()
         }

@@ -11,7 +11,7 @@ names       OpenTelemetry's semantic conventions for HTTP and generative AI; `le
 """
 
 import random
-from typing import Final
+from typing import Final, NamedTuple
 
 from edge_router.core.body import Asked
 from edge_router.core.endpoints import Endpoint, Kind
@@ -46,6 +46,16 @@ _PROVIDERS: Final = {
 """`gen_ai.provider.name` of providers whose usual id differs from it."""
 
 
+class First(NamedTuple):
+    """The first request that a route serves by a new decision, awaited."""
+
+    applied_in: str
+    """The apply span."""
+    until: float
+    again: bool = False
+    """One has failed already."""
+
+
 class Tracing:
     """What of one edge's requests is recorded. `draw` gives uniform values in [0, 1)."""
 
@@ -58,8 +68,8 @@ class Tracing:
         self._share = telemetry.sampling.share
         self._honours_parent = telemetry.sampling.honours_parent
         self._draw = rng.random
-        self._firsts: dict[str, tuple[str, float]] = {}
-        """By route: the apply span whose first request is awaited, and until when."""
+        self._firsts: dict[str, First] = {}
+        """Those awaited, by route."""
         per_s = telemetry.sampling.per_s
         began = clock.monotonic()
         self._ordinary = None if per_s is None else _Budget(per_s, per_s, now=began)
@@ -69,10 +79,13 @@ class Tracing:
 
     def wants(self, route: str, traceparent: str | None) -> bool:
         """Whether a request that begins is recorded from its beginning."""
-        if self._firsts and route in self._firsts:
-            if self.clock.monotonic() < self._firsts[route][1]:
+        if self._firsts and (first := self._firsts.get(route)) is not None:
+            now = self.clock.monotonic()
+            if now >= first.until:
+                del self._firsts[route]
+            elif not first.again or self._failures.spend(now):
+                # After one that failed this one may fail too, and so on: it counts as a failure beforehand.
                 return True
-            del self._firsts[route]
         if traceparent is not None and self._honours_parent:
             return is_recorded(traceparent)
         if self._draw() >= self._share:
@@ -102,16 +115,18 @@ class Tracing:
         until = self.clock.monotonic() + FIRST_WITHIN_S
         self._firsts = {
             **{name: awaited for name, awaited in self._firsts.items() if name in after.routes},
-            **dict.fromkeys(moved, (applied_in, until)),
+            **dict.fromkeys(moved, First(applied_in, until)),
         }
 
-    def first_of(self, route: str) -> str | None:
-        """The apply span whose first request this is; its successor is not asked again."""
-        return self._firsts.pop(route)[0] if route in self._firsts else None
+    def first_of(self, route: str) -> First | None:
+        """Whose first request this is; its successor is not asked again."""
+        first = self._firsts.pop(route, None)
+        return first if first is not None and self.clock.monotonic() < first.until else None
 
-    def not_served(self, route: str, applied_in: str) -> None:
-        """That request failed: the next one will be the first."""
-        self._firsts.setdefault(route, (applied_in, self.clock.monotonic() + FIRST_WITHIN_S))
+    def not_served(self, route: str, first: First) -> None:
+        """That request failed: the next one will be the first, if it comes in time."""
+        if self.clock.monotonic() < first.until:
+            self._firsts.setdefault(route, first._replace(again=True))
 
 
 class _Budget:
@@ -142,12 +157,12 @@ class Trace:
     on to the target."""
 
     __slots__ = (
-        "_applied_in",
         "_attempt",
         "_began_ns",
         "_call",
         "_endpoint",
         "_excerpt",
+        "_first",
         "_method",
         "_ns",
         "_request_id",
@@ -184,7 +199,7 @@ class Trace:
         self._attempt: Span | None = None
         self._excerpt: Excerpt | None = None
         self._target = ""
-        self._applied_in = tracing.first_of(route.id)
+        self._first = tracing.first_of(route.id)
         self.lines = b""
         self._state = b"".join(
             line for line in head.trace.splitlines(keepends=True) if line[:11].lower() == b"tracestate:"
@@ -211,7 +226,7 @@ class Trace:
             f"{method} {route.id if endpoint.kind is Kind.PLAIN else path}",
             kind="server",
             parent=head.traceparent,
-            links=[self._applied_in] if self._applied_in else (),
+            links=() if self._first is None else [self._first.applied_in],
             attributes=attributes,
             record=True,
             at_ns=self._began_ns,
@@ -318,18 +333,18 @@ class Trace:
         if status >= 500:
             self._server.fail(code or f"status {status}")
         self._server.end(at_ns=self._at(now))
-        if self._applied_in is not None:
-            self._say_first(self._applied_in, status, now, good=status < 500 and not gone)
+        if self._first is not None:
+            self._say_first(self._first, status, now, good=status < 500 and not gone)
 
-    def _say_first(self, applied_in: str, status: int, now: float, *, good: bool) -> None:
+    def _say_first(self, first: First, status: int, now: float, *, good: bool) -> None:
         """The last link of the chain that a failed probe began: in the decision's own trace, and linked to the
         request's."""
         if not good:
-            self._tracing.not_served(self._route.id, applied_in)
+            self._tracing.not_served(self._route.id, first)
             return
         span = self._tracing.telemetry.begin(
             "first served",
-            parent=applied_in,
+            parent=first.applied_in,
             links=[self._server.traceparent],
             attributes={
                 **self._tracing.about,

@@ -15,7 +15,7 @@ import msgspec
 from pydantic import ConfigDict, Field, StringConstraints, model_validator
 
 from edge_router.core.endpoints import Kind
-from edge_router.core.sse import EventReader
+from edge_router.core.sse import EVENT_END, LINE_END, MAX_EVENT_BYTES, EventReader
 from edge_router.core.wire import ResponseHead, parse_response_head, status_line_of
 from shared.vocabulary.base import Message, Permille
 from shared.vocabulary.drill import Ms
@@ -222,31 +222,48 @@ def _error_body(dialect: Dialect, status: int, kind: str) -> bytes:
 
 
 class Cutter:
-    """Lets so many events of a stream through, counting those with something of the answer in them."""
+    """Lets so many events of a stream through, counting those with something of the answer in them.
 
-    __slots__ = ("_left", "_reader", "_rest")
+    From an event of more than `MAX_EVENT_BYTES` on everything gets through: a relay takes no such event, so it
+    is its business. Each byte is looked at once.
+    """
+
+    __slots__ = ("_beyond", "_left", "_reader", "_rest")
 
     def __init__(self, kind: Kind, *, choices: int, after: int) -> None:
         self._reader = EventReader(kind, choices=choices)
         self._left = after
-        self._rest = b""
+        self._rest = bytearray()
+        self._beyond = False
 
     def feed(self, content: bytes) -> tuple[bytes, bool]:
         """What of it gets through, and whether that was the last."""
-        data = self._rest + content
+        if self._beyond:
+            return content, False
+        data = self._rest
+        # The end of an event is at most four bytes, of which three may have come before.
+        start = max(len(data) - 3, 0)
+        data += content
+        # A CR at the very end may be half of a line end.
+        until = len(data) - data.endswith(b"\r")
         passed = 0
-        while (end := data.find(b"\n\n", passed)) >= 0:
-            event = data[passed : end + 2]
-            self._reader.feed(event)
+        while (end := EVENT_END.search(data, start, until)) is not None:
+            self._reader.feed(LINE_END.sub(b"\n", bytes(data[passed : end.start()])) + b"\n\n")
             if self._reader.substance:
                 if self._left == 0:
-                    return data[:passed], True
+                    del data[passed:]
+                    return self.rest(), True
                 self._left -= 1
-            passed = end + 2
-        self._rest = data[passed:]
-        return data[:passed], False
+            passed = start = end.end()
+        if len(data) - passed > MAX_EVENT_BYTES:
+            self._beyond = True
+            return self.rest(), False
+        part = bytes(data[:passed])
+        del data[:passed]
+        return part, False
 
     def rest(self) -> bytes:
         """What was kept back of an event that never ended."""
-        rest, self._rest = self._rest, b""
+        rest = bytes(self._rest)
+        self._rest.clear()
         return rest

@@ -17,10 +17,17 @@ SAMPLES: Final = 41
 
 
 class Ended(NamedTuple):
-    """Requests of one route that have ended since the process began."""
+    """Requests of one route that have ended since it was first served, or served again."""
 
     requests: int = 0
     failed: int = 0
+
+    def since(self, before: "Ended") -> "Ended":
+        """Those since `before`, nothing where the count began anew in between."""
+        return Ended(max(self.requests - before.requests, 0), max(self.failed - before.failed, 0))
+
+
+_NONE: Final = Ended()
 
 
 class _Sample(NamedTuple):
@@ -50,13 +57,14 @@ class Loads:
             return ()
         first, last = window[0].ended, window[-1].ended
         routes = {route for sample in window for route in sample.inflight}
-        routes |= {route for route, ended in last.items() if ended != first.get(route, Ended())}
+        ended = {route: count.since(first.get(route, _NONE)) for route, count in last.items()}
+        routes |= {route for route, count in ended.items() if count != _NONE}
         return tuple(
             RouteLoad(
                 route=route,
                 inflight=round(sum(sample.inflight.get(route, 0) for sample in window) / len(window), 3),
-                requests=last.get(route, Ended()).requests - first.get(route, Ended()).requests,
-                failed=last.get(route, Ended()).failed - first.get(route, Ended()).failed,
+                requests=ended.get(route, _NONE).requests,
+                failed=ended.get(route, _NONE).failed,
                 window_s=window_s,
             )
             for route in sorted(routes)

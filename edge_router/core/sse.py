@@ -70,8 +70,8 @@ class EventReader:
         """The same for streams that end lines with CR LF or CR (WHATWG HTML, section 9.2.5)."""
         start = cut = 0
         # A CR at the very end may be half of a line end.
-        for end in _ANY_END.finditer(data, 0, len(data) - data.endswith(b"\r")):
-            if not self._event(_LINE_END.sub(b"\n", data[start : end.start()])):
+        for end in EVENT_END.finditer(data, 0, len(data) - data.endswith(b"\r")):
+            if not self._event(LINE_END.sub(b"\n", data[start : end.start()])):
                 self._rest = b""
                 return data[:cut]
             start = cut = end.end()
@@ -107,8 +107,8 @@ class EventReader:
         return True
 
 
-_ANY_END: Final = re.compile(rb"\r\n\r\n|\r\n\n|\n\r\n|\n\n|\r\r")
-_LINE_END: Final = re.compile(rb"\r\n?")
+EVENT_END: Final = re.compile(rb"\r\n\r\n|\r\n\n|\n\r\n|\n\n|\r\r")
+LINE_END: Final = re.compile(rb"\r\n?")
 
 
 def _fields(event: bytes) -> tuple[str, bytes]:

@@ -13,6 +13,8 @@ from contextlib import suppress
 from itertools import zip_longest
 from typing import Any, Final, TypeVar
 
+from pydantic import ValidationError
+
 from edge_router.loops.carry import Carrier
 from edge_router.metrics import Metrics
 from edge_router.ports import Serving
@@ -72,13 +74,16 @@ class Report:
         """Of each target, in the last window told: more of them are news, and worth a span."""
         self._told_routes: set[str] = set()
         self._working = True
+        self._unsound: set[str] = set()
+        """What was not fit to be told when it was last read."""
 
     async def run(self, bus: Bus) -> None:
         """For ever."""
         round_at = self._clock.monotonic()
         while True:
             now = self._clock.monotonic()
-            windows, loads = self._windows(), self._loads()
+            windows = self._sound("windows", self._windows)
+            loads = self._sound("loads", self._loads)
             if windows or loads or now >= round_at:
                 round_at = now + self._round_s
                 await self._tell(bus, windows, loads)
@@ -94,6 +99,19 @@ class Report:
             serving.turned.clear()
         else:
             await asyncio.sleep(max(self._passive_s - spent_s - least_s, 0.0))
+
+    def _sound(self, what: str, read: Callable[[], list[Item]]) -> list[Item]:
+        """What `read` gives; nothing where that is not fit to be told. Told without it, the edge still counts
+        as alive, and the other half is heard."""
+        try:
+            items = read()
+        except ValidationError:
+            if what not in self._unsound:
+                log.exception("not fit to be told, left out until it is", what=what)
+            self._unsound.add(what)
+            return []
+        self._unsound.discard(what)
+        return items
 
     def _windows(self) -> list[PassiveWindow]:
         """Those that say something, and an empty one for each target that fell silent."""

@@ -9,9 +9,10 @@ from rich.live import Live
 from rich.text import Text
 
 from ops import render
+from ops.drill.judge import NOT_MEASURED
 from ops.drill.runner import Told
 from ops.drill.words import amount, in_words, named
-from shared.vocabulary.status import DrillEvent, DrillReport
+from shared.vocabulary.status import DrillEvent, DrillReport, Expected
 
 LAST_EVENTS = 12
 _COLOURS = {"PASSED": "green", "FAILED": "red", "ABORTED": "yellow"}
@@ -58,15 +59,16 @@ def table(report: DrillReport) -> Any:
                 named(each.name),
                 amount(each.name, each.expected),
                 amount(each.name, each.measured),
-                _verdict(each.ok),
+                _verdict(each),
             )
             for each in report.expectations
         ]
         parts.append(render.rows(("what", "expected", "measured", "verdict"), rows))
     parts += [
         Text(
-            f"detected {_ms(report.detect_ms)}, decided {_ms(report.decide_ms)}, applied everywhere "
-            f"{_ms(report.apply_ms)}, recovered {_ms(report.recovered_ms)} after its end"
+            f"detected {_ms(report.detect_ms, report)}, decided {_ms(report.decide_ms, report)}, applied "
+            f"everywhere {_ms(report.apply_ms, report)}, recovered {_ms(report.recovered_ms, report)} "
+            "(from its end)"
         ),
         Text(
             f"{report.requests} requests, {report.failed} failed, {report.degraded} degraded, "
@@ -106,9 +108,13 @@ def _line(event: DrillEvent) -> str:
     return f"{event.at_ms:>8.0f} ms  {event.event}{f': {said}' if said else ''}"
 
 
-def _verdict(ok: bool) -> str:
-    return "as expected" if ok else "NOT as expected"
+def _verdict(each: Expected) -> str:
+    if each.measured == NOT_MEASURED:
+        return "-"
+    return "as expected" if each.ok else "NOT as expected"
 
 
-def _ms(value: float | None) -> str:
-    return "never" if value is None else f"{value:.0f} ms"
+def _ms(value: float | None, report: DrillReport) -> str:
+    if value is None:
+        return "not waited for" if report.outcome == "ABORTED" else "never"
+    return f"{value:.0f} ms"

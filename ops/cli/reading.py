@@ -13,6 +13,7 @@ from ops.cli.output import STATE_DIR, Format, FormatOption, StateDirOption, UrlO
 from ops.cli.watching import Watchable, WatchOption, shown
 from ops.client import ControlPlanes, Refused, open_client
 from ops.errors import Bad, OpsError, Usage
+from ops.leading import Leading, leading
 from ops.local.processes import Kind
 from ops.local.stack import Stack
 from ops.shaping import Shaping, said, shaping
@@ -85,27 +86,33 @@ def health(
     watch: WatchOption = None,
 ) -> int:
     """The verdicts on regions and targets, with the evidence, and what operators have ordered. Exit code 1
-    unless all is healthy."""
+    unless all is healthy and etcd answers."""
 
-    async def question(planes: ControlPlanes) -> tuple[HealthView, Shaping]:
+    async def question(planes: ControlPlanes) -> tuple[HealthView, Shaping, Leading]:
         if output is not Format.TABLE:
-            return await planes.health(), Shaping()
-        view, found = await asyncio.gather(planes.health(), shaping(planes))
-        return view, found
+            return await planes.health(), Shaping(), await _leading(planes)
+        return await asyncio.gather(planes.health(), shaping(planes), _leading(planes))
 
-    def table(answer: tuple[HealthView, Shaping]) -> Any:
+    def table(answer: tuple[HealthView, Shaping, Leading]) -> Any:
         from ops import render
 
-        return render.health(answer[0], said(answer[1]))
+        return render.health(answer[0], said(answer[1]), etcd_answers=answer[2].etcd_answers)
 
     return shown(
         lambda: put(state_dir, url, question),
         table,
         content=lambda answer: answer[0],
-        code=lambda answer: 0 if answer[0].status == "healthy" else 1,
+        code=lambda answer: 0 if answer[0].status == "healthy" and answer[2].etcd_answers else 1,
         output=output,
         every_s=watch,
     )
+
+
+async def _leading(planes: ControlPlanes) -> Leading:
+    try:
+        return leading([await planes.get("/v1/leader")])
+    except OpsError:
+        return Leading()
 
 
 def decisions(
@@ -197,7 +204,7 @@ def timeline(entries: Sequence[Any]) -> Any:
                 str(entry["at"])[5:19].replace("T", " "),
                 f"{entry['term']['holder']} ({entry['term']['epoch']})",
                 _first([route for route, _ in entry["routes"]], entry.get("routes_changed"), " "),
-                _first(list(dict.fromkeys(entry["said"])), None, " "),
+                _first(list(dict.fromkeys(entry.get("brief") or entry["said"])), None, " "),
             )
             for entry in entries
         ],
@@ -222,7 +229,7 @@ def _explanation(answer: Any) -> Any:
 
     from ops import render
 
-    parts: list[Any] = [Text(f"because {said}") for said in answer["said"]]
+    parts: list[Any] = [Text(f"because {told}") for told in answer.get("brief") or answer["said"]]
     if trace_id := trace_of(answer):
         parts.append(Text(f"trace {trace_id}: leeward trace {answer['version']}", style="dim"))
     for document in answer["documents"]:

@@ -12,16 +12,18 @@ import typer
 
 from ops.cli.output import STATE_DIR, Format, FormatOption, StateDirOption, emit
 from ops.cli.reading import ask, trace_of
-from ops.client import ControlPlanes, Refused, open_client
+from ops.client import ControlPlanes, DrillRegister, Refused, open_client
 from ops.errors import Bad, OpsError, Unreachable
 from ops.local.processes import Kind, ProcessRecord
 from ops.local.stack import Stack
 from shared.telemetry import ENDPOINT_VARIABLES
 from shared.vocabulary.base import Version
+from shared.vocabulary.drill import Drill
 
 MAX_JOINED: Final = 12
 """Traces drawn below the one that was asked for."""
 _VERSION: Final = re.compile(r"\d+\.\d+")
+_DRILL: Final = re.compile(r"drill-\d+")
 
 
 class TraceKind(StrEnum):
@@ -44,7 +46,8 @@ def trace(
         str | None,
         typer.Argument(
             metavar="[ID]",
-            help="A trace id or its beginning, a decision (GEN.SEQ), or an x-leeward-request-id. "
+            help="A trace id or its beginning, a decision (GEN.SEQ), a drill (drill-23), or an "
+            "x-leeward-request-id. "
             "Without one, the latest traces.",
         ),
     ] = None,
@@ -66,7 +69,11 @@ def trace(
             return
         emit(answer, output, lambda: _draw_list(answer))
         return
-    wanted = _of_decision(asked, state_dir) if _VERSION.fullmatch(asked) else asked
+    wanted = asked
+    if _VERSION.fullmatch(asked):
+        wanted = _of_decision(asked, state_dir)
+    elif _DRILL.fullmatch(asked):
+        wanted = of_drill(ask(state_dir, None, lambda planes: DrillRegister(planes).one(asked)))
     whole, joined = asyncio.run(_whole(keeper, wanted, asked, alone=alone))
     emit({**whole, "joined_traces": joined}, output, lambda: _draw(whole, joined))
 
@@ -108,6 +115,17 @@ def _of_decision(version: str, state_dir: Path) -> str:
     if found is None:
         raise Bad(f"decision {version} names no trace")
     return found
+
+
+def of_drill(drill: Drill) -> str:
+    """The trace of the decision that left what the drill struck. Raises Bad."""
+    if drill.report is None:
+        raise Bad(f"drill {drill.id} is {drill.state} and has no report: its trace is known when it is over")
+    if drill.report.trace_id is None:
+        raise Bad(
+            f"no decision left what {drill.id} struck, so it names no trace: `leeward trace --kind drill`"
+        )
+    return drill.report.trace_id
 
 
 async def _whole(

@@ -46,6 +46,8 @@ class Course:
     recovered_ms: float | None = None
     moves: list[str] = field(default_factory=list)
     """Targets of which a decision changed somebody's part, in words: `alpha-eu-west by 1.7`."""
+    held_down: dict[str, str] = field(default_factory=dict)
+    """Struck target -> why it had to stay out for longer than one that goes out for the first time."""
     trace_id: str | None = None
     aborted: bool = False
     failures: list[str] = field(default_factory=list)

@@ -5,17 +5,19 @@ from collections.abc import Awaitable, Iterable
 
 from ops.drill.course import Course
 from ops.drill.plans import (
+    excluded_in,
+    given_to,
     moved,
+    names,
     plan_of,
-    reacting,
-    version_with,
     version_with_less,
     version_without,
 )
 from ops.drill.scope import Scope, Terrain
 from ops.drill.sight import HeadSeen, Sight
 from ops.drill.signs import ailments, sign_of
-from shared.vocabulary.base import NO_VERSION, Version
+from shared.vocabulary.base import Version
+from shared.vocabulary.decision import Decision
 from shared.vocabulary.drill import DrillSpec
 
 SETTLE_S = 12.0
@@ -40,20 +42,28 @@ async def recovery(
     course: Course, spec: DrillSpec, scope: Scope, terrain: Terrain, sight: Sight, before: HeadSeen
 ) -> None:
     """From the end of the fault until nothing is left of it; then, unjudged, until the plan is as it was."""
-    at_end, mended_at = sight.head, course.clock.monotonic()
+    at_end, mended_at = sight.heads[-1], course.clock.monotonic()
     limit_s = spec.recover_timeout_s
+    left = _has_left(scope, at_end, before, less=spec.expect.moves and course.decide_ms is not None)
 
     def back() -> Version | None:
-        if spec.expect.moves and course.decide_ms is not None:
-            return _taken_back(scope, sight, at_end)
-        return sight.head if not ailments(sight, scope) else None
+        if _newly_out(scope, sight, before):
+            return None
+        if left and not _given_more(scope, sight, at_end, before):
+            return None
+        # Of what was lost altogether, to be taken back is the sign; all else must be found well, too.
+        found_well = (left and scope.leaves_all) or not ailments(sight, scope)
+        return sight.head if found_well else None
 
     version = await sight.until(back, timeout_s=limit_s)
+    course.held_down = _held_down(scope, sight, before)
+    if course.held_down:
+        course.note("held down for longer", targets=course.held_down)
     if version is None:
-        left = "; ".join(ailments(sight, scope)[:5]) or "decisions do not take back what they left"
-        course.failures.append(f"not recovered within {limit_s:.0f} s: {left}")
+        rest = "; ".join(ailments(sight, scope)[:5]) or "decisions do not take back what they left"
+        course.failures.append(f"not recovered within {limit_s:.0f} s: {rest}")
         return
-    if spec.expect.moves:
+    if left:
         course.note("readmitted", decision=str(version))
 
     def everywhere() -> bool | None:
@@ -77,13 +87,34 @@ def watch_moves(course: Course, sight: Sight, before: HeadSeen) -> None:
             course.moves += [f"{target} by {head.version}" for target in moved(before.plan, head.plan)]
 
 
-def _taken_back(scope: Scope, sight: Sight, at_end: Version) -> Version | None:
-    """The version that takes the struck targets back: excluded no more; and where they were not lost
-    altogether, found well again, too."""
-    if scope.leaves_all:
-        return version_with(sight.documents, scope.targets, after=at_end)
-    excluded = version_with(sight.documents, scope.targets, after=NO_VERSION) is None
-    return sight.head if not excluded and not ailments(sight, scope) else None
+def _has_left(scope: Scope, at_end: HeadSeen, before: HeadSeen, *, less: bool) -> bool:
+    """Whether struck targets are out; or, where `less` counts as left, have less than before."""
+    if any(target in scope.targets for _, target, _ in at_end.excluded - before.excluded):
+        return True
+    return less and given_to(at_end.plan, scope.targets) < given_to(before.plan, scope.targets)
+
+
+def _newly_out(scope: Scope, sight: Sight, before: HeadSeen) -> bool:
+    """Whether a struck target is out that was not before."""
+    return any(target in scope.targets for _, target, _ in excluded_in(sight.documents) - before.excluded)
+
+
+def _given_more(scope: Scope, sight: Sight, at_end: HeadSeen, before: HeadSeen) -> bool:
+    """Whether a decision after the end of the fault gives struck targets more, or as much as before. How
+    fast it goes on from there is policy."""
+    given = given_to(plan_of(sight.documents), scope.targets)
+    enough = given > given_to(at_end.plan, scope.targets) or given >= given_to(before.plan, scope.targets)
+    return sight.head > at_end.version and enough
+
+
+def _held_down(scope: Scope, sight: Sight, before: HeadSeen) -> dict[str, str]:
+    """Struck targets that had to stay out for longer, because they had gone out not long before."""
+    return {
+        reason.target: f"{reason.values['hold_down_s']:g} s at least, after {reason.values['flaps']} flaps"
+        for head in sight.since(before)
+        for reason in head.leaving
+        if reason.target in scope.targets and reason.values.get("flaps") and "hold_down_s" in reason.values
+    }
 
 
 async def _detection(course: Course, spec: DrillSpec, scope: Scope, terrain: Terrain, sight: Sight) -> None:
@@ -101,21 +132,47 @@ async def _detection(course: Course, spec: DrillSpec, scope: Scope, terrain: Ter
 
 
 async def _departure(course: Course, spec: DrillSpec, scope: Scope, sight: Sight, before: HeadSeen) -> None:
-    def decided() -> Version | None:
+    def decided() -> Decision | None:
         if scope.leaves_all:
-            return version_without(sight.documents, scope.targets, after=before.version)
-        return version_with_less(sight.documents, scope.targets, before=before.plan, after=before.version)
+            version = version_without(sight.documents, scope.targets, after=before.version)
+        else:
+            version = version_with_less(
+                sight.documents, scope.targets, before=before.plan, after=before.version
+            )
+        return None if version is None else _answering(scope, sight, before)
 
-    version = await sight.until(decided, timeout_s=spec.react_timeout_s)
-    if version is None:
+    document = await sight.until(decided, timeout_s=spec.react_timeout_s)
+    if document is None:
         course.failures.append(f"no decision left the struck targets within {spec.react_timeout_s:.0f} s")
         return
-    document = reacting(sight.documents)
+    version = document.version
     course.trace_id = document.traceparent.split("-")[1] if document.traceparent else None
     course.decide_ms = course.note(
         "decided", stated=document.decided_at, decision=str(version), by=document.term.holder
     )
     await _applied(course, spec, scope, sight, version)
+
+
+def _answering(scope: Scope, sight: Sight, before: HeadSeen) -> Decision | None:
+    """The newest document that is an answer to the fault: it says that struck targets go, or has them out.
+    Others give them less as well, when targets that were out return."""
+    since = sight.since(before)
+    named = any(names(reason, scope.targets, scope.regions) for head in since for reason in head.leaving)
+    if not named and not _newly_out(scope, sight, before):
+        return None
+    gone = {
+        route
+        for route, target, _ in excluded_in(sight.documents) - before.excluded
+        if target in scope.targets
+    }
+    answers = [
+        document
+        for route, document in sight.documents.items()
+        if document.version > before.version
+        and (route in gone or any(names(reason, scope.targets, scope.regions) for reason in document.reasons))
+    ]
+    newer = answers or [one for one in sight.documents.values() if one.version > before.version]
+    return max(newer, key=lambda one: one.version, default=None)
 
 
 async def _applied(course: Course, spec: DrillSpec, scope: Scope, sight: Sight, version: Version) -> None:

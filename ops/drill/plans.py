@@ -4,11 +4,13 @@ from collections.abc import Iterable, Mapping
 
 from shared.vocabulary.base import Version
 from shared.vocabulary.config import Fleet
-from shared.vocabulary.decision import Decision
+from shared.vocabulary.decision import Decision, Reason
 from shared.vocabulary.view import RouteTraffic
 
 Plan = Mapping[tuple[str, str, str], int]
 """(route, client region, target) -> its part of that region's requests, in permille."""
+Out = frozenset[tuple[str, str, str | None]]
+"""(route, target, the one client region it is out for; None for all)."""
 
 
 def plan_of(documents: Mapping[str, Decision]) -> Plan:
@@ -57,15 +59,32 @@ def version_with_less(
     return _later(documents, after)
 
 
-def version_with(
-    documents: Mapping[str, Decision], targets: frozenset[str], *, after: Version
-) -> Version | None:
-    """The version from which on no route excludes any of `targets`; None while one still does."""
-    if not documents or any(
-        out.target in targets for document in documents.values() for out in document.excluded
-    ):
-        return None
-    return _later(documents, after)
+def excluded_in(documents: Mapping[str, Decision]) -> Out:
+    """Who is out by health or an operator. What policy bars is no answer to a fault."""
+    return frozenset(
+        (route, out.target, out.region)
+        for route, document in documents.items()
+        for out in document.excluded
+        if out.by != "policy"
+    )
+
+
+def leaving_in(documents: Mapping[str, Decision], *, after: Version) -> tuple[Reason, ...]:
+    """The reasons of documents later than `after` by which a target goes, or gets less for its own sake."""
+    return tuple(
+        reason
+        for document in documents.values()
+        if document.version > after
+        for reason in document.reasons
+        if _takes(reason)
+    )
+
+
+def names(reason: Reason, targets: frozenset[str], regions: frozenset[str]) -> bool:
+    """Whether `reason` is about one of `targets`, or about all of one of `regions`."""
+    if reason.target is not None:
+        return reason.target in targets
+    return reason.values.get("targets_in") in regions
 
 
 def planned_of_capacity(
@@ -85,14 +104,19 @@ def planned_of_capacity(
     }
 
 
-def reacting(documents: Mapping[str, Decision]) -> Decision:
-    """The newest of the documents; raises ValueError for none."""
-    return max(documents.values(), key=lambda one: one.version)
-
-
 def _later(documents: Mapping[str, Decision], after: Version) -> Version | None:
     latest = max(document.version for document in documents.values())
     return latest if latest > after else None
+
+
+def _takes(reason: Reason) -> bool:
+    """Whether its target has less by it: put out, or moved down by caution or on the ramp."""
+    if reason.code in ("TARGET_DEGRADED", "RAMP_STEP"):
+        had = reason.values.get("from_permille", 0)
+        return bool(reason.values.get("kept_permille", reason.values.get("permille", had)) < had)
+    if reason.code == "TARGET_DOWN" and "kept_permille" in reason.values:
+        return bool(reason.values["kept_permille"] < reason.values.get("from_permille", 1000))
+    return reason.code in ("TARGET_DOWN", "REGIONAL_DOWN", "DRAINED")
 
 
 def _used(document: Decision) -> frozenset[str]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from ops import status
-from ops.drill import judge, measure
+from ops.drill import judge, measure, ready
 from ops.drill.course import Course
 from ops.drill.faults import Faults
 from ops.drill.ground import Ground
@@ -31,7 +31,6 @@ from shared.supervise import Supervisor
 from shared.vocabulary.drill import Drill, Progress
 from shared.vocabulary.status import DrillReport
 
-READY_TIMEOUT_S = 30.0
 READY_POLL_S = 0.25
 ANSWERS_LATE_S = 2
 """Seconds after which a second's requests have come back, or are too late to compare."""
@@ -131,11 +130,19 @@ class Runner:
         return await self._report()
 
     async def _prepare(self, loops: Supervisor) -> None:
-        """A drill on a sick fleet measures the sickness. Raises Bad, Unreachable, Stopped."""
-        deadline = self.clock.monotonic() + READY_TIMEOUT_S
-        while not status.is_good(await self.ground.status(self.sight.client)):
+        """Raises Bad, Unreachable, Stopped where nothing may be broken now."""
+        policy = self.ground.fleet.policy
+        await ready.unhindered(self.spec, self.scope, self.ground.fleet, self.sight, self.course)
+        deadline = self.clock.monotonic() + ready.TIMEOUT_S + ready.still_s(policy)
+        while True:
+            if not status.is_good(await self.ground.status(self.sight.client)):
+                told = "the fleet is not well, so nothing was broken: see `leeward status`"
+            elif moving := ready.restless(self.spec, self.scope, self.ground.fleet, self.sight):
+                told = f"nothing was broken, for decisions are not at rest: {'; '.join(moving[:5])}"
+            else:
+                break
             if self.clock.monotonic() >= deadline:
-                raise Bad("the fleet is not well, so nothing was broken: see `leeward status`")
+                raise Bad(told)
             await self.sight.pause(READY_POLL_S)
         loops.start("load", self.load.run)
         loops.start("guard", self.guard.run)
@@ -263,9 +270,18 @@ class Runner:
             drill=self.drill.id,
             rails=self.guard.rails(),
             worst_load=worst_load,
+            during=self._during(),
             failed=list(tallies.failures),
         )
         return Done(report, await self._data())
+
+    def _during(self) -> int:
+        """Requests while the fault was there; of real traffic, in readings that it is part of."""
+        tallies, course = self.load.tallies, self.course
+        if not isinstance(self.load, Traffic) or course.mended_at is None:
+            return tallies.of("during").requests
+        part_s = self.load.window_s / 2
+        return tallies.between(-part_s, course.seconds(course.mended_at) + part_s)
 
     async def _data(self) -> DrillRecordData:
         course, now = self.course, self.clock.monotonic()

@@ -14,11 +14,12 @@ from typing import Any, TypeVar
 import httpx2
 
 from ops.client import ControlPlanes, EdgeState, edge_state
-from ops.drill.plans import Plan, plan_of
+from ops.drill.plans import Out, Plan, excluded_in, leaving_in, plan_of
 from ops.errors import OpsError
 from shared.clock import Clock
 from shared.vocabulary.base import NO_VERSION, Version
-from shared.vocabulary.decision import Decision
+from shared.vocabulary.decision import Decision, Reason
+from shared.vocabulary.override import Override
 from shared.vocabulary.status import LeaderStatus
 from shared.vocabulary.terms import EdgeMode
 from shared.vocabulary.view import HealthView
@@ -41,6 +42,9 @@ class HeadSeen:
     at: float
     version: Version
     plan: Plan
+    excluded: Out = frozenset()
+    leaving: tuple[Reason, ...] = ()
+    """Of what is new since the head seen before it."""
 
 
 @dataclass(slots=True)
@@ -134,6 +138,15 @@ class Sight:
         """Whether each of `edges` answers, and hears its Beats."""
         return all(edge in self.states and self.states[edge].mode is EdgeMode.FRESH for edge in edges)
 
+    def since(self, before: HeadSeen) -> list[HeadSeen]:
+        """The heads seen after `before`, oldest first."""
+        return [head for head in self.heads if head.version > before.version]
+
+    async def overrides(self) -> tuple[Override, ...]:
+        """Those in force. Raises Unreachable, Refused."""
+        answer = await self.planes.get("/v1/overrides")
+        return tuple(Override.model_validate(one, extra="ignore") for one in answer["overrides"])
+
     def _keep(self, name: str, state: EdgeState | None) -> None:
         if state is None:
             self.states.pop(name, None)
@@ -143,7 +156,16 @@ class Sight:
     def _decided(self, head: Version, documents: Mapping[str, Decision]) -> None:
         self.head, self.documents = head, documents
         if not self.heads or self.heads[-1].version != head:
-            self.heads.append(HeadSeen(self.clock.monotonic(), head, plan_of(documents)))
+            known = self.heads[-1].version if self.heads else NO_VERSION
+            self.heads.append(
+                HeadSeen(
+                    self.clock.monotonic(),
+                    head,
+                    plan_of(documents),
+                    excluded_in(documents),
+                    leaving_in(documents, after=known),
+                )
+            )
 
 
 def _acked(raw: Mapping[str, Any]) -> EdgeState:

@@ -1,11 +1,12 @@
 """By what the fleet itself shows that it noticed a fault, and that it is whole again. Pure, over a Sight."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from ops.drill.scope import Scope, Terrain
 from ops.drill.sight import Sight
+from shared.vocabulary.decision import Decision
 from shared.vocabulary.terms import Verdict
 
 
@@ -65,17 +66,32 @@ def ailments(sight: Sight, scope: Scope) -> list[str]:
 
 
 def living_regions(sight: Sight, scope: Scope) -> int | None:
-    """Regions with a target outside the drill's scope that is not DOWN; None where no view tells. What is
-    UNKNOWN counts: a replica that has just been started knows nothing yet, and that is no outage."""
+    """Regions with a target outside the drill's scope that is not DOWN and that operators have not drained;
+    None where no view tells. What is UNKNOWN counts: a replica that has just been started knows nothing yet,
+    and that is no outage."""
     if not sight.reached or sight.view is None:
         return None
+    out = scope.targets | _drained(sight.documents.values())
     return len(
         {
             target.region
             for target in sight.view.targets
-            if target.id not in scope.targets and target.verdict is not Verdict.DOWN
+            if target.id not in out and target.verdict is not Verdict.DOWN
         }
     )
+
+
+def _drained(documents: Iterable[Decision]) -> set[str]:
+    """Targets that take no part at an operator's word, in every route that names them."""
+    drained: set[str] = set()
+    open_to_some: set[str] = set()
+    for document in documents:
+        out = {each.target for each in document.excluded if each.by == "operator" and each.region is None}
+        drained |= out
+        open_to_some |= {each.target for each in document.excluded} - out
+        for region in document.regions.values():
+            open_to_some |= {target.id for tier in region.tiers for target in tier.targets} - out
+    return drained - open_to_some
 
 
 def _of_targets(scope: Scope) -> Sign:

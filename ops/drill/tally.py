@@ -149,6 +149,10 @@ class Tallies:
         """Of one period so far."""
         return self._periods[period].tally
 
+    def between(self, start_s: float, end_s: float) -> int:
+        """Requests that left in these seconds of the drill."""
+        return sum(each.requests for second, each in self._seconds.items() if start_s <= second < end_s)
+
     def latency_ms_p99(self, *, of_seconds: int) -> tuple[int, float] | None:
         """Over the last seconds with answers: how many answers, and their p99. None before the fault."""
         last = sorted(self._seconds)[-of_seconds:]

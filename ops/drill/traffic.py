@@ -21,6 +21,8 @@ class Traffic:
         self.tallies = Tallies()
         self._sight = sight
         self._clock = clock
+        self.window_s = 0.0
+        """The longest that a reading sums up."""
         self._read_at: dict[tuple[str, str], float] = {}
 
     async def run(self) -> None:
@@ -36,6 +38,7 @@ class Traffic:
         latency = _latency_by_region(view)
         for load in view.loads:
             key = (load.route, load.region)
+            self.window_s = max(self.window_s, load.window_s)
             if now - self._read_at.setdefault(key, now) < load.window_s:
                 continue
             self._read_at[key] = now

@@ -20,6 +20,7 @@ _NAMES: Mapping[str, str] = {
     "max_planned_permille": "planned load of the survivors' capacity",
     "planned_permille": "planned load of the survivors' capacity",
     "min_regions": "regions with a target that answers",
+    "requests": "requests during the fault",
     "moves": "whether decisions move traffic",
 }
 

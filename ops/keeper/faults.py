@@ -185,12 +185,21 @@ class Faults:
             written.model_copy(update={"processes": struck}), until=self._clock.monotonic() + order.for_s
         )
         self._held[name] = held
-        await self._keep()
+        try:
+            await self._keep()
+        except BaseException:
+            del self._held[name]  # nothing was done
+            raise
         try:
             await asyncio.to_thread(hands.do, self._stack, order.fault, struck, skew_s=order.skew_s)
         except OpsError as error:
             held.problem = str(error)
             await self._undo(held)
+            raise
+        except BaseException as error:
+            # It may be done in part: `run` undoes it, for what is "doing" does not lapse.
+            held.problem = f"it could not be done: {error!r}"
+            held.state, held.until = "undoing", self._clock.monotonic()
             raise
         held.state = "in_force"
         held.until = self._clock.monotonic() + order.for_s
@@ -203,10 +212,10 @@ class Faults:
         others = [each.written for each in self._held.values() if each is not held]
         try:
             await asyncio.to_thread(undo, self._stack, held.written, others, lock_wait_s=lock_wait_s)
-        except OpsError as error:
+        except (OpsError, OSError) as error:
             held.problem = str(error)
             held.until = self._clock.monotonic() + RETRY_S
-            raise
+            raise error if isinstance(error, OpsError) else Bad(str(error)) from None
         del self._held[held.written.id]
         await self._keep()
         log.warning("fault undone", fault=held.written.id, what=held.written.fault)

@@ -5,8 +5,10 @@ and give way before decisions, drills and whatever failed; those in turn have at
 that an outage does not push out the present.
 """
 
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Final, Literal, get_args
 
 from shared.adapters.otlp import ReceivedSpan
@@ -100,8 +102,9 @@ class Ring:
         self._max_spans = max_spans
         self._max_bytes = max_bytes
         self._max_spans_of_one = max_spans_of_one
-        self._ordinary: dict[str, KeptTrace] = {}
-        self._telling: dict[str, KeptTrace] = {}
+        # A plain dict looks for its first entry among all those that have gone before it.
+        self._ordinary: OrderedDict[str, KeptTrace] = OrderedDict()
+        self._telling: OrderedDict[str, KeptTrace] = OrderedDict()
         self._linked_from: dict[str, set[str]] = {}
         self._requests: dict[str, str] = {}
         self.spans = 0
@@ -111,11 +114,12 @@ class Ring:
         """Ever."""
 
     def add(self, spans: Iterable[ReceivedSpan]) -> None:
-        """Keep `spans`; the oldest traces give way."""
-        for span in spans:
+        """Keep `spans`; the oldest traces give way. Of one export at most as many are read as there is room
+        for."""
+        for span in islice(spans, self._max_spans):
             self._add(span)
-        while self.spans > self._max_spans or self.bytes > self._max_bytes:
-            self._evict()
+            while self.spans > self._max_spans or self.bytes > self._max_bytes:
+                self._evict()
 
     def latest(self, *, kind: Kind | None = None, limit: int) -> list[KeptTrace]:
         """The traces that began last, newest first."""
@@ -170,7 +174,7 @@ class Ring:
     def _evict(self) -> None:
         crowded = self._telling_spans > self._max_spans * TELLING_PART or not self._ordinary
         group = self._telling if crowded and self._telling else self._ordinary
-        trace = group.pop(next(iter(group)))
+        _, trace = group.popitem(last=False)
         self.spans -= len(trace.spans)
         self.bytes -= trace.size
         if group is self._telling:

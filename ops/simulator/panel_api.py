@@ -30,7 +30,10 @@ class PanelApi:
     connections: Callable[[], int]
 
     async def handle(self, connection: Connection, request: Request) -> None:
-        """Answer one request."""
+        """Answer one request. None that a web page sends: browsers name the page's Origin, nobody else does."""
+        if "origin" in request.headers:
+            await _problem(connection, 403, "a web page may not do this: the request names an Origin")
+            return
         if request.path.startswith("/faults/"):
             await self._owned(connection, request, request.path.removeprefix("/faults/"))
             return

@@ -48,6 +48,7 @@ class DrillBrief(Message):
         counted = report if report is not None else drill.progress
         return cls(
             **{name: getattr(drill, name) for name in _SAME},
+            note=drill.note or (report.failures[0] if report is not None and report.failures else ""),
             drill=drill.spec.drill,
             region=drill.spec.region,
             phase=drill.progress.phase,
@@ -65,7 +66,7 @@ class DrillBrief(Message):
 
 _SAME = (
     *("id", "n", "author", "reason", "schedule", "state", "requested_at", "started_at", "ended_at"),
-    *("runner", "stop", "note"),
+    *("runner", "stop"),
 )
 
 

@@ -104,6 +104,10 @@ class StackStatus(Message):
     etcd: tuple[EtcdStatus, ...]
     regions: tuple[RegionStatus, ...]
     targets: tuple[TargetStatus, ...]
+    last_leader: LeaderStatus | None = None
+    """The last one on record, whether it leads or not."""
+    etcd_answers: bool = True
+    """Whether anything new can be decided: false without a quorum, or when no Beat comes through etcd."""
 
 
 class GuardRail(Message):

@@ -110,7 +110,7 @@ def test_a_drill_that_is_asked_for_is_run_by_the_agent(
     request = {
         "name": "bus-loss",
         "region": "eu-west",
-        "hold_s": 1,
+        "hold_s": 3,
         "author": "ann",
         "reason": "from the page",
     }

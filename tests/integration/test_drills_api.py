@@ -43,6 +43,7 @@ from shared.vocabulary.drill import (
 )
 from shared.vocabulary.drill_list import ScheduleOrder
 from shared.vocabulary.drill_policy import DrillPolicy
+from shared.vocabulary.override import OverrideRequest
 from shared.vocabulary.status import DrillEvent
 from shared.vocabulary.terms import Verdict
 from shared.vocabulary.view import HealthView, TargetHealth
@@ -161,6 +162,26 @@ def test_a_second_one_is_refused_and_told_of_the_first() -> None:
         await two.replica.drills.finish(first.id, end())
         assert (await two.replica.drills.request(asked(author="bob"))).id == "drill-3"
         assert len(recorded(world)) == 2
+
+    play(story)
+
+
+def test_a_drill_that_leaves_only_what_is_drained_is_refused() -> None:
+    """What operators hold back counts for nobody who would be left; lifted, it does again."""
+
+    async def story(world: World) -> None:
+        (one,) = await settled(world, "cp-east")
+        word = {"author": "bob", "reason": "new racks"}
+        drains = [
+            await one.replica.overrides.give(
+                OverrideRequest.model_validate({"kind": "drain", "region": region, "for_s": 600.0, **word})
+            )
+            for region in ("west", "south")
+        ]
+        with pytest.raises(Unfit, match="no region with a target that answers would be left, and 1 must be"):
+            await one.replica.drills.request(asked())
+        await one.replica.overrides.lift(drains[0].override.id, **word)
+        assert (await one.replica.drills.request(asked())).state == "DUE"
 
     play(story)
 

@@ -290,6 +290,14 @@ def test_a_failed_drill_stands_until_it_passes():
     assert events(Moment(WELL, drills=(drill(1, "ABORTED"),))) == set()
 
 
+def test_what_happens_during_a_drill_says_so():
+    leader = Leader()
+    (notice,) = leader.look(Moment(EAST_DOWN, drills=(drill(2, "RUNNING"),)), for_s=60)
+    assert notice.text.endswith(f"({drill(2, 'RUNNING').id} is under way)")
+    assert notice.values["during_drill"] == drill(2, "RUNNING").id
+    assert leader.look(Moment(EAST_DOWN), for_s=30) == [], "the drill's end is no news of the region"
+
+
 def test_a_flood_is_bounded_and_the_graver_come_first():
     edges = [
         EdgeWord(f"e{n}", f"r{n}", EdgeMode.STATIC if n % 2 else EdgeMode.STALE, Version(1, 1), 0.0)

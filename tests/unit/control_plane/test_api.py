@@ -7,7 +7,7 @@ import httpx2
 import pytest
 
 from control_plane.api.build import build
-from control_plane.api.guard import ListenRefused, check_listen, own_hosts
+from control_plane.api.guard import Guard, ListenRefused, check_listen, own_hosts
 from control_plane.ports import InForce, LeaderView
 from tests.support.still_replica import LISTEN, StillReplica, ack
 
@@ -172,6 +172,10 @@ async def test_acks_are_taken_as_json_and_to_the_letter(
         (body, {"content-type": "text/plain"}, 415),
         (body, {}, 415),
         (body, {**json, "origin": "http://evil.example"}, 403),
+        (body, {**json, "origin": f"https://{LISTEN}"}, 403),
+        (body, {**json, "origin": "http://127.0.0.1:7101"}, 403),
+        (body, {**json, "origin": "null"}, 403),
+        (body, {**json, "origin": "http://127.0.0.1:port"}, 403),
         (body, {**json, "host": "evil.example:7100"}, 421),
         (body.replace('"ack":1', '"ack":true'), json, 422),
         ("{", json, 422),
@@ -183,6 +187,30 @@ async def test_acks_are_taken_as_json_and_to_the_letter(
     assert len(replica.acks) == 1
     own = {**json, "origin": f"http://{LISTEN}"}
     assert (await client.post("/v1/acks", content=body, headers=own)).status_code == 204
+
+
+async def test_what_stands_in_front_may_speak_tls() -> None:
+    """Under the advertised address alone; a port that the scheme implies needs not be said."""
+    done = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        done.append(scope["scheme"])
+
+    async def send(message: Any) -> None:
+        pass
+
+    async def taken(scheme: str, host: str, origin: str, advertised: str | None = None) -> bool:
+        headers = [(b"host", host.encode()), (b"origin", origin.encode())]
+        scope = {"type": "http", "method": "POST", "path": "/", "scheme": scheme, "headers": headers}
+        done.clear()
+        await Guard(app, hosts=frozenset(), advertised=advertised)(scope, None, send)  # type: ignore[arg-type]
+        return bool(done)
+
+    assert await taken("https", "cp.example:443", "https://CP.example")
+    assert await taken("http", "cp.example", "https://cp.example", "https://cp.example")
+    assert not await taken("http", "other.example", "https://cp.example", "https://cp.example")
+    assert not await taken("http", "cp.example", "https://cp.example")
+    assert not await taken("https", "cp.example", "http://cp.example")
 
 
 async def test_a_name_of_somebody_elses_is_not_answered(client: httpx2.AsyncClient) -> None:

@@ -69,6 +69,16 @@ def test_one_vantage_cannot_flip_what_others_agree_on() -> None:
     assert health.reason == "2 of 3 vantages DOWN: refused"
 
 
+def test_a_good_outcome_is_no_cause_of_a_down() -> None:
+    """A target that begins to answer again is still DOWN: its last probe says OK, and explains nothing."""
+    world = World(down={"us-east": {A: True}, "eu-west": {A: True}})
+    world.report()
+    for seq, region in enumerate(("us-east", "eu-west"), start=1_000):
+        returning = probe_event(region, [probe_state(A, "DOWN", outcome=Outcome.OK)], seq=seq)
+        world.fold.apply(returning, received_at=world.clock_s)
+    assert health_of(world).reason == "2 of 3 vantages DOWN"
+
+
 def test_the_last_fresh_vantage_alone_makes_no_down() -> None:
     """Where three regions are configured to check, one voice is not enough even when it is the only one."""
     world = World(silent={"eu-west", "ap-south"}, down={"us-east": {A: True}})

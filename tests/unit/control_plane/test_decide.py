@@ -141,6 +141,18 @@ def test_soft_evidence_moves_a_fifth_of_the_weight_per_interval() -> None:
     assert US not in world.members("us-east")[0]
 
 
+def test_what_leaves_softly_is_said_to_keep_some_until_it_is_out() -> None:
+    """Its first step is no departure."""
+    world = settled()
+    world.everywhere_down(US, hard=False)
+    world.tick()
+    reasons = world.documents["chat"].reasons
+    assert {each.values["kept_permille"] for each in reasons if each.code == "TARGET_DOWN"} == {800}
+    world.everywhere_down(US, hard=True)
+    world.tick()
+    assert "kept_permille" not in world.documents["chat"].reasons[0].values
+
+
 def test_a_small_part_of_the_weight_may_leave_softly_at_once() -> None:
     """The bound is on the route's weight: one of ten targets is within it, of three such only two are."""
     targets = {f"t{number}": "us-east" for number in range(10)}

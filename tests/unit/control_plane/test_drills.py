@@ -22,6 +22,7 @@ from control_plane.core.drills import (
 from shared.vocabulary.config import Fleet, problems
 from shared.vocabulary.drill import DrillFault, DrillRequest, DrillSchedule, DrillSpec
 from shared.vocabulary.drill_policy import DrillPolicy
+from shared.vocabulary.override import Override
 from shared.vocabulary.terms import Verdict
 from shared.vocabulary.view import HealthView, TargetHealth
 from tests.support.replicas import fleet
@@ -100,7 +101,7 @@ def test_an_unknown_drill_is_named_with_those_there_are() -> None:
 def test_what_does_not_fit_the_fleet_is_named(wrong: DrillSpec, said: str) -> None:
     """A drill that would do nothing, or the wrong thing, does not begin."""
     assert misfits(wrong, fleet()) == [said]
-    assert refusals(wrong, fleet(), view(), NOW) == [said]
+    assert refusals(wrong, fleet(), view(), NOW, overrides=()) == [said]
 
 
 def test_every_region_needs_no_region_of_its_own() -> None:
@@ -134,24 +135,52 @@ def test_what_a_fault_takes_out(fault: dict[str, Any], out: set[str]) -> None:
 def test_enough_regions_must_be_left() -> None:
     """By what is known to answer: DEGRADED does, UNKNOWN is nobody to rely on."""
     outage = of({})
-    assert left(outage, fleet(), view()) == ["west", "south"]
-    assert left(outage, fleet(), view(alpha_west="DOWN", beta_west="UNKNOWN")) == ["south"]
-    assert left(outage, fleet(), view(alpha_west="DOWN", beta_west="DEGRADED")) == ["west", "south"]
-    assert refusals(outage, under(min_regions=2), view(), NOW) == []
-    assert refusals(outage, under(min_regions=3), view(), NOW) == [
+    assert left(outage, fleet(), view(), NOW, overrides=()) == ["west", "south"]
+    assert left(outage, fleet(), view(alpha_west="DOWN", beta_west="UNKNOWN"), NOW, overrides=()) == ["south"]
+    assert left(outage, fleet(), view(alpha_west="DOWN", beta_west="DEGRADED"), NOW, overrides=()) == [
+        "west",
+        "south",
+    ]
+    assert refusals(outage, under(min_regions=2), view(), NOW, overrides=()) == []
+    assert refusals(outage, under(min_regions=3), view(), NOW, overrides=()) == [
         "2 regions with a target that answers would be left (west, south), and 3 must be"
     ]
     strict = of({}, guard=SPEC.guard.model_copy(update={"min_regions": 3}))
-    assert refusals(strict, under(min_regions=1), view(), NOW) != []
+    assert refusals(strict, under(min_regions=1), view(), NOW, overrides=()) != []
     everybody = of({"regions": ["*"]})
-    assert refusals(everybody, fleet(), view(), NOW) == [
+    assert refusals(everybody, fleet(), view(), NOW, overrides=()) == [
         "no region with a target that answers would be left, and 1 must be"
     ]
-    assert refusals(everybody, under(min_regions=0), view(), NOW) != []
+    assert refusals(everybody, under(min_regions=0), view(), NOW, overrides=()) != []
+
+
+def test_what_is_drained_is_not_left() -> None:
+    """By any drain in force that leaves it no route; one that is over takes nobody out."""
+    outage, strict = of({}), under(min_regions=2)
+
+    def drain(**whom: Any) -> Override:
+        spec = {"kind": "drain", **whom}
+        until = NOW + timedelta(minutes=1)
+        fields = {"id": "drain-1", "author": "ann", "reason": "x", "created_at": NOW, "expires_at": until}
+        return Override.model_validate({**fields, "spec": spec})
+
+    west, one = drain(region="west"), drain(target="alpha-west")
+    other = drain(target="beta-west", route="chat")
+    over = west.model_copy(update={"expires_at": NOW})
+    assert left(outage, fleet(), view(), NOW, overrides=[west]) == ["south"]
+    assert left(outage, fleet(), view(), NOW, overrides=[one]) == ["west", "south"]
+    assert left(outage, fleet(), view(), NOW, overrides=[one, other]) == ["south"]
+    assert left(outage, fleet(), view(), NOW, overrides=[over]) == ["west", "south"]
+    assert refusals(outage, strict, view(), NOW, overrides=[over]) == []
+    assert refusals(outage, strict, view(), NOW, overrides=[west]) == [
+        "1 regions with a target that answers would be left (south), and 2 must be; drained ones do not count"
+    ]
+    two_routes = fleet(routes=("chat", "code"))
+    assert left(outage, two_routes, view(), NOW, overrides=[one, other]) == ["west", "south"]
 
 
 def test_without_a_view_nothing_begins() -> None:
-    assert "knows nothing of health yet" in refusals(of({}), fleet(), None, NOW)[0]
+    assert "knows nothing of health yet" in refusals(of({}), fleet(), None, NOW, overrides=())[0]
 
 
 # ---------------------------------------------------------------- when

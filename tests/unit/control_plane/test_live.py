@@ -7,11 +7,14 @@ from typing import Any
 
 import pytest
 
-from control_plane.api.picture import Painter
+from control_plane.api.events import EventStream
+from control_plane.api.picture import Painter, _seen
 from control_plane.loops.live import CLOCK_S, KEPT, MAX_READERS, PACE_S, Live, differences
 from control_plane.ports import TooManyReaders
+from shared.vocabulary.terms import Outcome, Verdict
+from shared.vocabulary.view import Vote
 from tests.simulation.virtual_time import NodeClock, VirtualTimeLoop
-from tests.support.still_replica import StillReplica
+from tests.support.still_replica import EVIDENCE, StillReplica
 
 
 class Scene:
@@ -149,10 +152,42 @@ def test_readers_are_bounded_and_let_go_at_the_end() -> None:
     play(story)
 
 
+def test_readers_are_bounded_before_they_read() -> None:
+    """A burst that comes in before anybody has read; and a place is free again when its response has ended without
+    a first write, or never began."""
+
+    async def left() -> Any:
+        return {"type": "http.disconnect"}
+
+    async def nothing(_: Any) -> None: ...
+
+    async def story(live: Live, scene: Scene) -> None:
+        streams = [live.follow(scene.take) for _ in range(MAX_READERS)]
+        with pytest.raises(TooManyReaders):
+            live.follow(scene.take)
+        scope = {"type": "http", "asgi": {"spec_version": "2.3"}}
+        await EventStream(streams[0])(scope, left, nothing)
+        streams.append(live.follow(scene.take))
+        with pytest.raises(TooManyReaders):
+            live.follow(scene.take)
+        streams.pop()
+        streams.append(live.follow(scene.take))
+
+    play(story)
+
+
 def test_differences_lead_from_one_picture_to_the_other() -> None:
     """Sections that come and go included."""
     assert differences({"a": {"x": 1}}, {"b": {"y": 2}}) == {"a": {"x": None}, "b": {"y": 2}}
     assert differences({"a": {"x": 1}}, {"a": {"x": 1}}) == {}
+
+
+def test_a_vote_that_is_down_is_not_explained_by_ok() -> None:
+    """What was seen last may be good already; then nothing is told."""
+    good = EVIDENCE.model_copy(update={"outcome": Outcome.OK, "detail": ""})
+    assert _seen(Vote(vantage="west", verdict=Verdict.DOWN, evidence=(good,))) == ""
+    assert _seen(Vote(vantage="west", verdict=Verdict.DOWN, evidence=(good, EVIDENCE))).startswith("REFUSED")
+    assert _seen(Vote(vantage="west", verdict=Verdict.HEALTHY, evidence=(good,))) == "OK"
 
 
 def test_the_picture_of_a_replica_that_stands_still_does_not_change() -> None:

@@ -5,12 +5,13 @@ import hmac
 import json
 import random
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import Any
 
 from control_plane.loops.notify import QUEUE, Notifier, headers_of
 from control_plane.metrics import Metrics
+from control_plane.ports import ConfigOrder
 from control_plane.ports_alerts import Undeliverable
 from shared import keys
 from shared.adapters.memory import MemoryClient
@@ -171,6 +172,73 @@ def test_a_receiver_that_hangs_is_left_after_seconds():
     done, _ = told(receivers, story)
     assert receivers.attempts == 2
     assert done == ["a/firing"]
+
+
+def test_what_began_long_ago_is_tried_for_as_long_as_anything_else():
+    """A fault that began hours before it was told, or was told by another leader."""
+    receivers = Receivers({str(HOOK.url): [Undeliverable("status 503")] * 3})
+
+    async def story(notifier: Notifier, clock: NodeClock) -> None:
+        notifier.put([notice("a", clock.now() - timedelta(hours=2))], [HOOK])
+        await asyncio.sleep(60)
+
+    _, metrics = told(receivers, story)
+    assert receivers.ids() == ["a/firing"]
+    assert count(metrics, "ops", "given_up") is None
+
+
+def test_a_receiver_that_hangs_holds_up_no_other():
+    slow = Webhook.model_validate({"id": "slow", "url": "http://slow.example/"})
+    receivers = Receivers({str(slow.url): [3600.0] * 1000})
+
+    async def story(notifier: Notifier, clock: NodeClock) -> None:
+        for n in range(10):
+            notifier.put([notice(str(n), clock.now())], [slow, HOOK])
+            await asyncio.sleep(0.1)
+            assert receivers.ids() == [f"{k}/firing" for k in range(n + 1)]
+
+    told(receivers, story)
+
+
+def test_a_corrected_webhook_gets_what_waits_and_its_old_self_has_no_say():
+    """The old address says no for good after the new one was named."""
+    moved = HOOK.model_copy(update={"url": "http://new.example/hook"})
+
+    class Late(Receivers):
+        async def post(self, url: str, body: bytes, headers: Mapping[str, str], *, timeout_s: float) -> None:
+            if url == HOOK.url:
+                await asyncio.sleep(1)
+                raise Undeliverable("status 404", final=True)
+            await super().post(url, body, headers, timeout_s=timeout_s)
+
+    receivers = Late()
+
+    async def story(notifier: Notifier, clock: NodeClock) -> None:
+        notifier.put([notice("a", clock.now())], [HOOK])
+        await asyncio.sleep(0.5)
+        notifier.put((), [moved])
+        await asyncio.sleep(0.6)
+        assert receivers.taken == [("http://new.example/hook", "a/firing")]
+
+    done, metrics = told(receivers, story)
+    assert done == ["a/firing"]
+    assert count(metrics, "ops", "given_up") is None
+
+
+def test_a_corrected_webhook_is_tried_at_once_and_not_of_what_it_wants_no_more():
+    receivers = Receivers({str(HOOK.url): [Undeliverable("status 503")] * 1000})
+    moved = HOOK.model_copy(update={"url": "http://new.example/hook", "events": ("EDGE_*",)})
+
+    async def story(notifier: Notifier, clock: NodeClock) -> None:
+        edge = notice("b", clock.now()).model_copy(update={"event": "EDGE_STALE"})
+        notifier.put([notice("a", clock.now()), edge], [HOOK])
+        await asyncio.sleep(300)
+        notifier.put((), [moved])
+        await asyncio.sleep(0.1)
+        assert receivers.ids() == ["b/firing"]
+
+    done, _ = told(receivers, story)
+    assert done == ["a/firing", "b/firing"]
 
 
 def test_the_queue_is_bounded_and_the_oldest_give_way():
@@ -355,6 +423,98 @@ def test_a_time_without_a_leader_is_told_by_the_next_one_and_is_over_soon():
         ("NO_LEADER", "resolved"),
     ]
     assert 115 < receivers.bodies[0]["values"]["seconds"] < 140  # type: ignore[index]
+
+
+def test_a_time_without_a_leader_is_told_by_one_who_takes_long_to_hear_everybody():
+    receivers = Receivers()
+
+    async def story(world: World) -> None:
+        world.probe()
+        first = await world.start("cp-east", seed=watched(), outgoing=receivers)
+        await world.until(lambda: first.leads and world.head() is not None, within_s=20)
+        await asyncio.sleep(10)
+        await first.crash()
+        world.brokers["west"].up = False
+        await asyncio.sleep(120)
+        await world.start("cp-south", seed=watched(), outgoing=receivers)
+        await world.until(
+            lambda: ("NO_LEADER", "firing") in {(body["event"], body["state"]) for body in receivers.bodies},
+            within_s=60,
+        )
+
+    play(story)
+
+
+def test_a_quick_second_hand_over_is_no_time_without_a_leader():
+    """Who has watched two leaders end does not count the reign of the second."""
+    receivers = Receivers()
+
+    async def story(world: World) -> None:
+        world.probe()
+        names = ("cp-east", "cp-west", "cp-south")
+        for name in names:
+            await world.start(name, seed=watched(), outgoing=receivers)
+        for _ in names:
+            await world.until(lambda: len(world.leaders()) == 1, within_s=20)
+            await asyncio.sleep(90)
+            (leader,) = world.leaders()
+            await leader.crash()
+
+    play(story)
+    assert [body["text"] for body in receivers.bodies if body["event"] == "NO_LEADER"] == []
+
+
+class Slow:
+    """An etcd that takes seconds to list."""
+
+    def __init__(self, client: MemoryClient) -> None:
+        self._client = client
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._client, name)
+
+    async def list(self, *args: Any, **more: Any) -> Any:
+        await asyncio.sleep(5)
+        return await self._client.list(*args, **more)
+
+
+def test_a_leader_that_does_not_know_yet_who_is_to_be_told_loses_nothing():
+    """It leads before it has read the configuration; its own file names nobody."""
+    deaf, well = Receivers({str(HOOK.url): [Undeliverable("status 500")] * 10_000}), Receivers()
+
+    async def story(world: World) -> None:
+        world.probe()
+        first = await world.start("cp-east", seed=watched(), outgoing=deaf)
+        await world.until(lambda: first.leads and world.head() is not None, within_s=20)
+        strike(world)
+        await world.until(lambda: deaf.attempts > 2, within_s=30)
+        (untold,) = AlarmBook.model_validate_json(world.value(keys.ALARMS) or b"{}").untold
+        await first.crash()
+        await asyncio.sleep(10)
+        await world.start("cp-west", outgoing=well, wrap=Slow)
+        await world.until(lambda: well.taken, within_s=60)
+        assert well.ids()[0] == untold.id
+
+    play(story)
+
+
+def test_a_webhook_that_is_corrected_in_the_configuration_gets_what_waits():
+    receivers = Receivers({str(HOOK.url): [Undeliverable("status 503")] * 10_000})
+    moved = HOOK.model_copy(update={"url": "http://new.example/hook"})
+
+    async def story(world: World) -> None:
+        world.probe()
+        one = await world.start("cp-east", seed=watched(), outgoing=receivers)
+        await world.until(lambda: one.leads and world.head() is not None, within_s=20)
+        strike(world)
+        await world.until(lambda: receivers.attempts > 2, within_s=30)
+        alerts = watched().alerts.model_copy(update={"webhooks": (moved,)})
+        order = ConfigOrder(author="ada", reason="it has moved")
+        await one.replica.configs.apply(watched().model_copy(update={"alerts": alerts}), order)
+        await world.until(lambda: receivers.taken, within_s=5)
+
+    play(story)
+    assert receivers.taken[0][0] == "http://new.example/hook"
 
 
 def test_a_bus_that_is_down_silences_no_alarm():

@@ -68,6 +68,27 @@ def test_a_restore_is_not_told_as_a_loss() -> None:
     )
 
 
+def test_a_target_that_keeps_some_traffic_has_not_left_it() -> None:
+    """It gets less, or more again, with how much."""
+    soft = {"soft": True, "kept_permille": 800, "from_permille": 1000}
+    less = Reason(code="TARGET_DOWN", target="a", values=soft)
+    assert sentence(less).startswith("Target a gets less traffic: ")
+    assert brief(less) == "Target a gets less traffic: 100 to 80 % of its weight."
+    seen = less.model_copy(update={"values": {**soft, "seen": "2 of 3 vantages DOWN: timeout"}})
+    assert brief(seen) == "Target a gets less traffic: 2 of 3 vantages DOWN: timeout."
+    more = less.model_copy(update={"values": {**soft, "from_permille": 500}})
+    assert brief(more) == "Target a gets more traffic again: 50 to 80 % of its weight."
+    gone = less.model_copy(update={"values": {**soft, "kept_permille": 0}})
+    assert sentence(gone).startswith("Target a left the traffic: ")
+
+
+def test_a_return_that_does_not_go_on_is_no_step() -> None:
+    """From 80 to 80 % is said as people would."""
+    stays = Reason(code="RAMP_STEP", target="a", values={"permille": 800, "from_permille": 800, "flaps": 0})
+    assert brief(stays) == "Target a is returning, and stays at 80 % of its weight."
+    assert sentence(stays) == "Target a is returning, and stays where it is: at 80 %, flaps 0."
+
+
 def test_in_brief_a_reason_says_what_was_seen_or_done() -> None:
     """Without the figures that led to it; orders and whatever has nothing to leave out stay whole."""
     down = {"votes": 3, "down": 3, "hard": True, "seen": "3 of 3 vantages DOWN: connect refused", "flaps": 0}

@@ -2,8 +2,11 @@
 
 from dataclasses import replace
 
-from control_plane.loops.stream import differences, event
-from control_plane.ports import InForce
+import pytest
+
+from control_plane.loops.stream import MAX_READERS, differences, event
+from control_plane.ports import InForce, TooManyReaders
+from tests.support.replicas import World, play
 from tests.support.still_replica import in_force
 
 
@@ -36,3 +39,21 @@ def test_only_what_changed_is_told() -> None:
 def test_an_older_head_is_told_too() -> None:
     """etcd went back: readers refuse it themselves, and the leader raises the generation."""
     assert names(list(differences(in_force(8), in_force(7)))) == ["decision", "head"]
+
+
+def test_readers_are_bounded_before_they_read() -> None:
+    """A burst that comes in before anybody has read; those that never begin free their places."""
+
+    async def story(world: World) -> None:
+        one = await world.start()
+        streams = [one.replica.follow() for _ in range(MAX_READERS)]
+        with pytest.raises(TooManyReaders):
+            one.replica.follow()
+        await streams[0].aclose()
+        streams.append(one.replica.follow())
+        with pytest.raises(TooManyReaders):
+            one.replica.follow()
+        streams.clear()
+        one.replica.follow()
+
+    play(story)

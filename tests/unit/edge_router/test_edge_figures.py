@@ -79,6 +79,19 @@ def test_a_tenant_that_has_become_busy_takes_the_place_of_the_quietest_from_zero
     assert counted["chat", OTHER] == {"served": 51}, "what it had counted is not taken back"
 
 
+def test_what_has_ended_does_not_fall_when_tenants_change_places():
+    """The control plane reads differences of it."""
+    figures = Figures()
+    for number in range(NAMED):
+        figures.answered("chat", 200, 0.1, tenant=f"t{number}", instead=DEGRADED)
+    for _ in range(50):
+        figures.answered("chat", 200, 0.1, tenant="busy")
+    before = figures.ended()["chat"]
+    figures.turn(TURN_S)
+    assert len(tasks(figures)) < NAMED + 1, "one has given its place"
+    assert figures.ended()["chat"] == before == (NAMED + 50, NAMED)
+
+
 def test_two_of_about_the_same_size_do_not_change_places():
     busiest = Busiest()
     for number in range(NAMED):

@@ -33,3 +33,12 @@ def test_a_shorter_window_forgets_sooner() -> None:
     loads.sample({}, {}, 5.0)
     assert [load.inflight for load in loads.read(5.0, 10.0)] == [4]
     assert loads.read(5.0, 1.0) == ()
+
+
+def test_a_count_that_began_anew_tells_nothing_below_zero() -> None:
+    """A busy route was taken out, and the last of its requests ended after that; another is counted again."""
+    loads = Loads()
+    loads.sample({"gone": 1}, {"gone": Ended(500, 20), "late": Ended(500, 20), "back": Ended(9, 9)}, 0.0)
+    loads.sample({}, {"late": Ended(1, 1), "back": Ended(12, 3)}, 0.25)
+    told = {load.route: (load.requests, load.failed) for load in loads.read(0.25, 10.0)}
+    assert told == {"gone": (0, 0), "back": (3, 0)}

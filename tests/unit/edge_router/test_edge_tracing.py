@@ -89,11 +89,15 @@ def test_the_first_request_of_a_route_that_moved_is_recorded_once() -> None:
     some = tracing()
     some.swapped(table({"a": 1000, "b": 0}, seq=1), table({"a": 0, "b": 1000}, seq=2), APPLIED)
     assert some.wants("chat", UNSAMPLED)
-    assert some.first_of("chat") == APPLIED
+    first = some.first_of("chat")
+    assert first is not None
+    assert first.applied_in == APPLIED
     assert not some.wants("chat", None)
-    some.not_served("chat", APPLIED)
+    some.not_served("chat", first)
     assert some.wants("chat", None)
-    assert some.first_of("chat") == APPLIED
+    second = some.first_of("chat")
+    assert second is not None
+    assert second.applied_in == APPLIED
     some.swapped(table({"a": 0, "b": 1000}, seq=2), table({"a": 0, "b": 1000}, seq=3), APPLIED)
     assert not some.wants("chat", None)
 
@@ -106,6 +110,45 @@ def test_a_first_request_is_not_awaited_for_ever() -> None:
     some.clock.at += FIRST_WITHIN_S
     assert not some.wants("chat", None)
     assert some.first_of("chat") is None
+
+
+def test_a_first_request_that_came_too_late_is_none() -> None:
+    """Asked for by a failure that is recorded from its middle."""
+    some = tracing()
+    some.swapped(table({"a": 1000, "b": 0}, seq=1), table({"a": 0, "b": 1000}, seq=2), APPLIED)
+    assert isinstance(some.clock, _Still)
+    some.clock.at += FIRST_WITHIN_S
+    assert some.first_of("chat") is None
+
+
+def test_first_requests_that_all_fail_keep_to_the_budget_and_to_the_time() -> None:
+    """One after the other, 100 a second for ten minutes: none lengthens the wait for its successor."""
+    some = tracing()
+    some.swapped(table({"a": 1000, "b": 0}, seq=1), table({"a": 0, "b": 1000}, seq=2), APPLIED)
+    assert isinstance(some.clock, _Still)
+    recorded = 0
+    for number in range(60_000):
+        some.clock.at = 1000.0 + number / 100
+        if some.wants("chat", None):
+            recorded += 1
+            if (first := some.first_of("chat")) is not None:
+                some.not_served("chat", first)
+    assert recorded == FIRST_WITHIN_S * 100
+
+
+def test_first_requests_that_all_fail_at_once_take_from_the_budget_of_failures() -> None:
+    """What they have taken is not there for others; the one that moved the route is free."""
+    some = tracing()
+    some.swapped(table({"a": 1000, "b": 0}, seq=1), table({"a": 0, "b": 1000}, seq=2), APPLIED)
+    recorded = 0
+    for _ in range(10_000):
+        if some.wants("chat", None):
+            recorded += 1
+            first = some.first_of("chat")
+            assert first is not None
+            some.not_served("chat", first)
+    assert recorded == 1 + FAILURES_AT_ONCE
+    assert not some.affords(some.clock.monotonic())
 
 
 def test_the_first_decision_of_a_start_moves_nothing() -> None:

@@ -15,6 +15,7 @@ from edge_router.core.fault_filter import (
     TooMany,
     answer_of,
 )
+from edge_router.core.sse import MAX_EVENT_BYTES
 from shared.vocabulary.terms import Dialect
 
 
@@ -110,10 +111,11 @@ def test_the_answer_in_a_targets_place_is_one(dialect: Dialect) -> None:
     assert b"fault filter" in body
 
 
-@pytest.mark.parametrize("size", [1, 7, 10_000])
-def test_a_cutter_counts_events_with_something_in_them(size: int) -> None:
-    """A role-only event is none of them; however the stream is cut into pieces."""
-    stream = b"".join(map(event, (None, "a", "b", "c", "d")))
+@pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r"])
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 10_000])
+def test_a_cutter_counts_events_with_something_in_them(size: int, end: bytes) -> None:
+    """A role-only event is none of them; however the stream is cut into pieces, and its lines end."""
+    stream = b"".join(map(event, (None, "a", "b", "c", "d"))).replace(b"\n", end)
     cutter = Cutter(Kind.CHAT, choices=1, after=2)
     passed, last = b"", False
     for start in range(0, len(stream), size):
@@ -122,7 +124,7 @@ def test_a_cutter_counts_events_with_something_in_them(size: int) -> None:
         if last:
             break
     assert last
-    assert passed == event(None) + event("a") + event("b")
+    assert passed == (event(None) + event("a") + event("b")).replace(b"\n", end)
 
 
 def test_a_shorter_stream_gets_through() -> None:
@@ -130,3 +132,14 @@ def test_a_shorter_stream_gets_through() -> None:
     cutter = Cutter(Kind.CHAT, choices=1, after=9)
     assert cutter.feed(event("a") + b"data: ") == (event("a"), False)
     assert cutter.rest() == b"data: "
+
+
+def test_a_cutter_keeps_back_no_more_than_a_relay_takes() -> None:
+    """Beyond that all of it gets through, as the target sent it."""
+    cutter = Cutter(Kind.CHAT, choices=1, after=0)
+    piece = b"x" * 65_536
+    kept = MAX_EVENT_BYTES // len(piece)
+    assert [cutter.feed(piece) for _ in range(kept)] == [(b"", False)] * kept
+    assert cutter.feed(piece) == (piece * (kept + 1), False)
+    assert cutter.feed(b"y\n\n" + event("a")) == (b"y\n\n" + event("a"), False)
+    assert cutter.rest() == b""

@@ -9,7 +9,7 @@ from edge_router.loops.report import Report
 from edge_router.metrics import Metrics
 from shared.supervise import Supervisor
 from shared.telemetry import NoTelemetry
-from shared.vocabulary.health import PassiveWindow
+from shared.vocabulary.health import PassiveWindow, RouteLoad
 from shared.vocabulary.terms import Outcome
 from tests.simulation.virtual_time import NodeClock
 from tests.unit.prober.prober_world import RecordingBus, in_virtual_time
@@ -74,5 +74,33 @@ def test_a_storm_of_ejections_is_bounded() -> None:
                 serving.turned.set()
                 await asyncio.sleep(0.001)
         assert len(bus.told) <= 2 / PASSIVE_S * 5 + 1
+
+    in_virtual_time(story)
+
+
+class Unsound(Serving):
+    """One whose loads are below zero for a while."""
+
+    requests = -1
+
+    def loads(self, window_s: float) -> Any:
+        return (RouteLoad(route="chat", inflight=1, requests=self.requests, window_s=window_s),)
+
+
+def test_what_is_not_fit_to_be_told_silences_nothing_else() -> None:
+    """Windows go on being told, and loads too as soon as they can be."""
+
+    async def story(clock: NodeClock, rng: random.Random) -> None:
+        bus, serving = RecordingBus(clock), Unsound()
+        async with Supervisor() as supervisor:
+            supervisor.start("report", lambda: report(clock, rng, serving).run(cast(Any, bus)))
+            await asyncio.sleep(2.1)
+            events = [told.event for told in bus.told]
+            assert [event.seq for event in events] == list(range(1, len(events) + 1)), "it began once"
+            assert len(events) >= 2 / PASSIVE_S
+            assert all(event.passive and not event.routes for event in events)
+            serving.requests = 7
+            await asyncio.sleep(2 * PASSIVE_S)
+        assert [load.requests for load in bus.told[-1].event.routes] == [7]
 
     in_virtual_time(story)

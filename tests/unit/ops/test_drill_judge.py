@@ -23,7 +23,12 @@ def course(**more: object) -> Course:
 
 
 def judged(
-    of: Course, tally: Tally = GOOD, *, drill: DrillSpec | None = None, load: int | None = None
+    of: Course,
+    tally: Tally = GOOD,
+    *,
+    drill: DrillSpec | None = None,
+    load: int | None = None,
+    during: int = 500,
 ) -> DrillReport:
     return report(
         drill or spec(expect=EXPECT),
@@ -32,6 +37,7 @@ def judged(
         drill="drill-7",
         rails=(GuardRail(name="success_rate", limit=0.99, worst=1.0, ok=True),),
         worst_load=load,
+        during=during,
         failed=[Sample(1.0, "edge-us", "us", 1.0, ok=False, detail="status 503")],
     )
 
@@ -41,7 +47,7 @@ def test_what_came_as_expected_passes() -> None:
     found = judged(course())
     assert (found.outcome, found.failures) == ("PASSED", ())
     assert {each.name: each.ok for each in found.expectations} == dict.fromkeys(
-        ("detect_ms", "decide_ms", "recover_ms", "success_rate", "lost_streams", "moves"), True
+        ("detect_ms", "decide_ms", "recover_ms", "requests", "success_rate", "lost_streams", "moves"), True
     )
     assert (found.id, found.region, found.hypothesis) == ("drill-7", "eu", "Nobody notices.")
 
@@ -86,6 +92,37 @@ def test_what_ended_early_is_aborted_for_its_own_reason() -> None:
     assert found.outcome == "ABORTED"
     assert found.failures[0] == "interrupted"
     assert not any("recovered" in failure for failure in found.failures)
+
+
+def test_without_requests_there_is_no_evidence() -> None:
+    """As many as the guard needs; a success rate of none is none."""
+    found = judged(course(), Tally(), during=0)
+    assert found.outcome == "FAILED"
+    assert "0 requests while the fault was there are no evidence: 50 are needed" in found.failures[0]
+    assert judged(course(), during=49).outcome == "FAILED"
+    assert judged(course(), during=50).outcome == "PASSED"
+
+
+def test_streams_of_real_traffic_are_not_measured() -> None:
+    """And the report says so."""
+    found = judged(course(), drill=spec(load={"source": "traffic"}))
+    (streams,) = [each for each in found.expectations if each.name == "lost_streams"]
+    assert str(streams.measured).startswith("not measured")
+    assert found.outcome == "PASSED"
+
+
+def test_what_was_aborted_shows_nothing_that_nobody_waited_for() -> None:
+    """What was measured until then stands."""
+    ended = course(recovered_ms=None, decide_ms=None, detect_ms=2001.0)
+    ended.abort("interrupted")
+    shown = {each.name: each.ok for each in judged(ended, during=3).expectations}
+    assert shown == {"detect_ms": False, "success_rate": True, "lost_streams": True}
+
+
+def test_a_long_hold_down_explains_a_late_recovery() -> None:
+    """Where targets had gone out before."""
+    late = course(recovered_ms=9001.0, held_down={"alpha-eu": "8 s at least, after 2 flaps"})
+    assert "alpha-eu was held down 8 s at least, after 2 flaps" in judged(late).failures[0]
 
 
 def test_a_drill_that_broke_nothing_proves_nothing() -> None:

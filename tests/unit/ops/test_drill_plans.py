@@ -3,16 +3,18 @@
 from drill_worlds import document, fleet
 
 from ops.drill.plans import (
+    excluded_in,
     given_to,
+    leaving_in,
     moved,
+    names,
     plan_of,
     planned_of_capacity,
-    version_with,
     version_with_less,
     version_without,
 )
-from shared.vocabulary.base import NO_VERSION, Version
-from shared.vocabulary.decision import Decision
+from shared.vocabulary.base import Version
+from shared.vocabulary.decision import Decision, Exclusion, Reason
 from shared.vocabulary.view import RouteTraffic
 
 DEAD = frozenset({"alpha-eu", "beta-eu"})
@@ -38,13 +40,30 @@ def test_what_was_in_force_before_is_no_answer() -> None:
     assert version_without({}, DEAD, after=Version(1, 4)) is None
 
 
-def test_return_is_the_end_of_every_exclusion() -> None:
-    """Back when nobody excludes any of them, in a decision made since."""
-    out = by_route(document("chat", 7, "alpha-us", excluded=("beta-eu",)))
-    assert version_with(out, DEAD, after=Version(1, 6)) is None
-    back = by_route(document("chat", 8, "alpha-us", "alpha-eu", excluded=("somebody-else",)))
-    assert version_with(back, DEAD, after=Version(1, 6)) == Version(1, 8)
-    assert version_with(back, DEAD, after=Version(1, 8)) is None
+def test_what_policy_bars_is_no_answer() -> None:
+    """Out is who left by health or by an operator, for some clients or all."""
+    barred = Exclusion(target="alpha-eu", by="policy", reason="residency", region="us")
+    made = document("chat", 7, "alpha-us", excluded=("beta-eu",))
+    made = made.model_copy(update={"excluded": (*made.excluded, barred)})
+    assert excluded_in(by_route(made)) == {("chat", "beta-eu", None)}
+
+
+def test_who_leaves_is_told_from_who_returns() -> None:
+    """Down, less by caution, back on the ramp, drained with its region; not up the ramp, and nothing old."""
+    said = (
+        Reason(code="TARGET_DOWN", target="a"),
+        Reason(code="TARGET_DEGRADED", target="b", values={"kept_permille": 300, "from_permille": 1000}),
+        Reason(code="TARGET_DEGRADED", target="c", values={"kept_permille": 1000, "from_permille": 300}),
+        Reason(code="RAMP_STEP", target="d", values={"permille": 100, "from_permille": 300}),
+        Reason(code="RAMP_STEP", target="e", values={"permille": 300, "from_permille": 100}),
+        Reason(code="TARGET_UP", target="f", values={"permille": 1000, "from_permille": 300}),
+        Reason(code="DRAINED", values={"targets_in": "eu"}),
+    )
+    made = by_route(document("chat", 7, "alpha-us").model_copy(update={"reasons": said}))
+    found = leaving_in(made, after=Version(1, 6))
+    assert [each.target for each in found] == ["a", "b", "d", None]
+    assert [names(each, frozenset("b"), frozenset({"eu"})) for each in found] == [False, True, False, True]
+    assert leaving_in(made, after=Version(1, 7)) == ()
 
 
 def test_less_is_an_answer_to_what_is_not_lost() -> None:
@@ -58,7 +77,6 @@ def test_less_is_an_answer_to_what_is_not_lost() -> None:
     assert given_to(plan_of(less), DEAD) == 800
     assert moved(before, plan_of(less)) == ["alpha-eu", "alpha-us"]
     assert moved(before, before) == []
-    assert version_with(less, DEAD, after=NO_VERSION) == Version(1, 5)
 
 
 def test_what_a_plan_asks_of_capacity() -> None:

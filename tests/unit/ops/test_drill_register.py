@@ -14,8 +14,9 @@ from control_plane.api.guard import own_hosts
 from control_plane.core.cron import next_after
 from ops.cli import app
 from ops.cli.drill_schedule import _history, _scheduled, ordered
+from ops.cli.trace import of_drill
 from ops.client import ControlPlanes, DrillRegister, Refused
-from ops.errors import Usage
+from ops.errors import Bad, Usage
 from shared.vocabulary.drill import DrillEnd, DrillRequest, Progress, RunnerWord
 from shared.vocabulary.drill_list import DrillBrief, DrillList, ScheduleOrder, ScheduleReport
 from tests.support.still_drills import NOW, PAGE, REPORT, SPEC, drill, running
@@ -103,6 +104,24 @@ def test_the_history_says_what_came_of_each_and_what_stands_in_the_way() -> None
         assert all(part in text for part in word.split()), (word, text)
     assert "none may begin now: drills are switched off" in text
     assert "no drill is on record" in printed(_history(known, []))
+
+
+def test_the_history_says_why_it_failed() -> None:
+    """The first failure of the report, where no note says more."""
+    report = REPORT.model_copy(update={"outcome": "FAILED", "failures": ("nobody leads", "and more")})
+    assert DrillBrief.of(running(9, state="FAILED", report=report)).note == "nobody leads"
+    assert DrillBrief.of(running(9, state="PASSED", report=REPORT)).note == ""
+
+
+def test_a_drill_names_its_trace() -> None:
+    """That of the decision which left what it struck; without one it says so."""
+    traced = REPORT.model_copy(update={"trace_id": "ab" * 16})
+    assert of_drill(running(9, state="PASSED", report=traced)) == "ab" * 16
+    with pytest.raises(Bad, match="drill-23 is RUNNING and has no report"):
+        of_drill(running(23))
+    untraced = REPORT.model_copy(update={"trace_id": None})
+    with pytest.raises(Bad, match="no decision left what drill-9 struck"):
+        of_drill(running(9, state="FAILED", report=untraced))
 
 
 def test_a_schedule_is_shown_with_its_next_time() -> None:

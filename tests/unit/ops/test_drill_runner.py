@@ -3,23 +3,28 @@
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
-from drill_worlds import AT, document, record, spec, terrain
+from drill_worlds import AT, ManualClock, document, record, spec, terrain
 
 from ops.client import ControlPlanes, EdgeState, Refused
 from ops.drill.ground import Ground
 from ops.drill.load import Load
 from ops.drill.ports import Place
+from ops.drill.ready import restless
 from ops.drill.runner import Done, Runner
+from ops.drill.scope import resolve
 from ops.drill.sight import Sight
 from ops.errors import Unreachable
 from shared.clock import SystemClock
-from shared.vocabulary.decision import Decision
+from shared.vocabulary.config import Policy
+from shared.vocabulary.decision import Decision, Reason
 from shared.vocabulary.drill import Drill, DrillEnd, DrillFault, DrillRequest, DrillSpec, RunnerWord, Stop
+from shared.vocabulary.override import Override, OverrideSpec
 from shared.vocabulary.status import (
     ControlPlaneStatus,
     EdgeStatus,
@@ -46,8 +51,16 @@ class Fleet(Sight):
 
     dead: bool = False
     decides: bool = True
+    blames: str = ""
+    """Whom the decision names in its reasons, instead of having the struck targets out."""
+    returns: bool = True
+    orders: tuple[Override, ...] = ()
+    age: timedelta = timedelta(hours=1)
+    """Of the decision in force."""
     leads: str = "us"
     seq: int = 4
+    gone: bool = False
+    """Well again, and still left."""
     history: list[str] = field(default_factory=list)
 
     async def follow_edges(self) -> None:
@@ -57,6 +70,9 @@ class Fleet(Sight):
 
     async def follow_control_planes(self) -> None:
         await asyncio.Event().wait()
+
+    async def overrides(self) -> tuple[Override, ...]:
+        return self.orders
 
     # ------------------------------------------------------------ as injectors
 
@@ -73,16 +89,20 @@ class Fleet(Sight):
     async def undo(self) -> None:
         self.history.append("undo")
         if self.dead:
-            self.dead, self.seq = False, 6
+            self.dead, self.seq = False, 6 if self.returns else 5
+            self.gone = not self.returns
 
     def _tell(self) -> None:
-        lost = self.dead and self.decides
-        excluded = ("alpha-eu", "beta-eu") if lost else ()
+        lost = (self.dead or self.gone) and self.decides
+        excluded = ("alpha-eu", "beta-eu") if lost and not self.blames else ()
         decision: Decision = document(
             "chat", self.seq, *(("alpha-us",) if lost else ("alpha-eu", "alpha-us")), excluded=excluded
         )
         if not self.decides:
             decision = document("chat", 4, "alpha-eu", "alpha-us")
+        because = (Reason(code="TARGET_DOWN", target=self.blames),) if self.blames and lost else ()
+        at = self.clock.now() - self.age
+        decision = decision.model_copy(update={"reasons": because, "decided_at": at})
         self._decided(decision.version, {"chat": decision})
         epoch, region = (8, "us") if self.dead and self.leads == "eu" else (7, self.leads)
         self.leader = LeaderStatus(id=f"control-plane-{region}", region=region, epoch=epoch)
@@ -253,6 +273,75 @@ async def test_a_dead_leaders_successor_is_waited_for() -> None:
     events = {event.event: event.values for event in done.report.timeline}
     assert events["steady"]["leader_struck"] is True
     assert events["new leader"] == {"leader": "control-plane-us", "old": "control-plane-eu"}
+
+
+IMPATIENT = {**QUICK, "react_timeout_s": 0.3, "recover_timeout_s": 0.3}
+
+
+async def test_a_decision_for_other_reasons_is_no_answer() -> None:
+    """It gives the struck targets nothing, and says that another went; then one that names them."""
+    done, _, _ = await drill(of=spec(**IMPATIENT), blames="alpha-ap")
+    assert done.report.decide_ms is None
+    assert any("no decision left" in failure for failure in done.report.failures)
+    done, _, _ = await drill(blames="alpha-eu")
+    assert (done.report.outcome, done.report.failures) == ("PASSED", ())
+
+
+async def test_the_decision_that_left_is_no_recovery() -> None:
+    """All is well again, and nobody takes them back."""
+    done, _, _ = await drill(
+        of=spec({"fault": "errors", "by": "panel"}, **IMPATIENT), returns=False, blames="alpha-eu"
+    )
+    assert done.report.decide_ms is not None
+    assert done.report.recovered_ms is None
+    assert any("do not take back" in failure for failure in done.report.failures)
+
+
+def frozen(**more: object) -> Override:
+    return Override(
+        id="freeze-3",
+        spec=OverrideSpec.model_validate({"kind": "freeze", **more}),
+        reason="launch",
+        author="bo",
+        created_at=AT,
+        expires_at=AT,
+    )
+
+
+async def test_a_freeze_refuses_what_needs_moves() -> None:
+    """By its name, before anything is broken; one of another route is only told."""
+    done, fleet, _ = await drill(orders=(frozen(),))
+    assert "freeze-3 by bo (launch) freezes automatic removals" in done.report.failures[0]
+    assert fleet.history == []
+    done, _, _ = await drill(orders=(frozen(route="other"),))
+    assert done.report.outcome == "PASSED"
+    assert any(event.event == "warning: overrides are in force" for event in done.report.timeline)
+
+
+def at_rest(*documents: Decision, stood_s: float) -> list[str]:
+    clock = ManualClock()
+    seen = Sight(edges={}, planes=ControlPlanes(None, []), client=None, clock=clock)  # type: ignore[arg-type]  # asks nobody
+    for each in documents:
+        seen._decided(each.version, {"chat": each})
+    clock.at += stood_s
+    wanted = spec()
+    policy = Policy(ramp_s=10.0)
+    return restless(
+        wanted, resolve(wanted, terrain()), terrain().fleet.model_copy(update={"policy": policy}), seen
+    )
+
+
+def test_a_plan_that_moves_is_waited_for() -> None:
+    """As long as a step of the ramp without a change; and nobody struck out, or on the way back."""
+    first, second = document("chat", 4, "alpha-us"), document("chat", 5, "alpha-eu", "alpha-us")
+    assert "decision 1.5 was seen 4.9 s ago" in at_rest(first, second, stood_s=4.9)[0]
+    assert at_rest(first, second, stood_s=5.0) == []
+    assert at_rest(stood_s=9.0) == ["no control plane said what is in force"]
+    out = document("chat", 6, "alpha-us", excluded=("alpha-eu", "alpha-ap"))
+    assert at_rest(out, stood_s=9.0) == ["alpha-eu is down"]
+    step = Reason(code="RAMP_STEP", target="beta-eu", values={"permille": 300, "from_permille": 100})
+    climbing = second.model_copy(update={"reasons": (step,)})
+    assert at_rest(climbing, stood_s=9.0) == ["beta-eu returns, and has 30 % of its weight"]
 
 
 async def test_a_fleet_that_does_not_decide_fails() -> None:

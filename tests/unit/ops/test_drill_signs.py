@@ -2,13 +2,14 @@
 
 import httpx2
 import pytest
-from drill_worlds import ManualClock, spec, terrain
+from drill_worlds import ManualClock, document, spec, terrain
 from test_drill_runner import view
 
 from ops.client import ControlPlanes
 from ops.drill.scope import resolve
 from ops.drill.sight import Sight
 from ops.drill.signs import ailments, living_regions, sign_of
+from shared.vocabulary.decision import Decision, Exclusion
 from shared.vocabulary.status import LeaderStatus
 from shared.vocabulary.terms import Verdict
 from shared.vocabulary.view import BusHealth, HealthView, Vote
@@ -93,6 +94,27 @@ def test_living_regions_are_those_outside(dead: bool, living: int) -> None:
     assert made.view is not None
     unknown = tuple(one.model_copy(update={"verdict": Verdict.UNKNOWN}) for one in made.view.targets)
     made.view = made.view.model_copy(update={"targets": unknown})
+    assert living_regions(made, scope) == 2
+
+
+def test_a_region_that_operators_have_drained_is_no_living_one() -> None:
+    """Where no route is left to its targets; drained from one route of two it lives."""
+    scope = resolve(spec(), terrain())
+    made = sight(view(dead=False))
+
+    def route(name: str, drained: tuple[str, ...], *, by: str = "operator") -> Decision:
+        plain = document(name, 4, "alpha-us")
+        gone = tuple(Exclusion.model_validate({"target": one, "by": by, "reason": "x"}) for one in drained)
+        return plain.model_copy(update={"excluded": gone})
+
+    ap = ("alpha-ap", "beta-ap")
+    made.documents = {"chat": route("chat", ap)}
+    assert living_regions(made, scope) == 1
+    made.documents = {"chat": route("chat", ap[:1])}
+    assert living_regions(made, scope) == 2
+    made.documents = {"chat": route("chat", ap), "code": document("code", 4, "alpha-ap")}
+    assert living_regions(made, scope) == 2
+    made.documents = {"chat": route("chat", ap, by="auto")}
     assert living_regions(made, scope) == 2
 
 

@@ -107,3 +107,14 @@ def test_quantiles_are_by_nearest_rank() -> None:
     assert quantile([7.0], 0.99) == 7.0
     with pytest.raises(ValueError, match="no values"):
         quantile([], 0.5)
+
+
+def test_requests_between_two_seconds() -> None:
+    """A reading of real traffic stands at the middle of its window: whoever asks takes half of one more."""
+    tallies = Tallies()
+    tallies.begin(100.0)
+    for at in (97.5, 101.0, 108.2, 109.0):
+        tallies.add(Sample(at, "edge-us", "us", 1.0, ok=True, requests=10))
+    assert tallies.of("during").requests == 30
+    assert tallies.between(0, 8) == 10
+    assert tallies.between(-5, 9) == 30

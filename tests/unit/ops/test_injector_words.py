@@ -10,6 +10,7 @@ from ops.client import Refused
 from ops.drill.injectors.drain import AT_LEAST_S, Drain
 from ops.drill.injectors.make import _to_edge, _to_keeper, _to_panel
 from ops.drill.ports import Place
+from ops.errors import Unreachable
 from ops.keeper.faults import FaultOrder
 from ops.simulator.faults import decode_owned
 from shared.vocabulary.drill import BY, DrillFault
@@ -65,17 +66,27 @@ def test_every_fault_is_one_of_the_keepers(kind: str) -> None:
 
 
 class Planes:
-    """A control plane that keeps overrides, and nothing else."""
+    """A control plane that keeps overrides, and nothing else; no two of the same words. `refuses` and
+    `loses`: the next POSTs are not taken, or taken and not answered."""
 
     def __init__(self) -> None:
         self.given: list[dict[str, Any]] = []
         self.remaining: dict[str, float] = {}
+        self.refuses = self.loses = 0
 
     async def change(self, method: str, path: str, body: Any) -> Any:
         if method == "POST":
+            if self.refuses:
+                self.refuses -= 1
+                raise Refused(503, "etcd does not answer")
+            if any(known["spec"] == _spec(body) for known in self._known()):
+                raise Refused(409, "says the same")
             self.given.append(body)
             name = f"drain-{len(self.given)}"
             self.remaining[name] = body["for_s"]
+            if self.loses:
+                self.loses -= 1
+                raise Unreachable("no answer")
             return {"id": name}
         name = path.rpartition("/")[2]
         if name not in self.remaining:
@@ -84,7 +95,38 @@ class Planes:
         return {}
 
     async def get(self, path: str) -> Any:
-        return {"remaining_s": self.remaining[path.rpartition("/")[2]]}
+        if path == "/v1/overrides":
+            return {"overrides": self._known()}
+        name = path.rpartition("/")[2]
+        if name not in self.remaining:
+            raise Refused(404, "no such override")
+        return {"remaining_s": self.remaining[name]}
+
+    def _known(self) -> list[dict[str, Any]]:
+        return [
+            {
+                "id": f"drain-{n}",
+                "spec": _spec(body),
+                "author": body["author"],
+                "reason": body["reason"].strip(),
+            }
+            for n, body in enumerate(self.given, start=1)
+            if f"drain-{n}" in self.remaining
+        ]
+
+
+def _spec(body: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "kind": "drain",
+        "region": body.get("region"),
+        "target": body.get("target"),
+        "route": None,
+    }
+
+
+def _drain(planes: Planes) -> Drain:
+    place = Place("d", "w", region="eu-west")
+    return Drain(planes, place, author="ann", reason="drill drill-1: x ")  # type: ignore[arg-type]  # all it asks
 
 
 async def test_a_drain_is_given_with_its_end_and_lifted() -> None:
@@ -102,3 +144,47 @@ async def test_a_drain_is_given_with_its_end_and_lifted() -> None:
     planes.remaining.clear()
     await drain.undo()
     await drain.undo()
+
+
+async def test_a_drain_that_could_not_be_given_anew_is_tried_again() -> None:
+    """Lifted and not given, it does not hold: renewing says so until it does."""
+    planes = Planes()
+    drain = _drain(planes)
+    await drain.put(for_s=15)
+    planes.remaining["drain-1"], planes.refuses = 14.0, 2
+    for _ in range(2):
+        with pytest.raises(Refused):
+            await drain.renew(for_s=15)
+        assert not planes.remaining
+    await drain.renew(for_s=15)
+    assert set(planes.remaining) == {"drain-2"}
+    planes.remaining.clear()
+    await drain.renew(for_s=15)
+    assert set(planes.remaining) == {"drain-3"}
+
+
+async def test_a_drain_whose_answer_was_lost_is_lifted() -> None:
+    """By its words; an operator's own drain of the same place is let be."""
+    planes = Planes()
+    planes.loses = 1
+    drain = _drain(planes)
+    with pytest.raises(Unreachable):
+        await drain.put(for_s=15)
+    planes.given.append({"region": "us-east", "author": "ann", "reason": "new racks"})
+    planes.remaining["drain-2"] = 900.0
+    await drain.undo()
+    assert set(planes.remaining) == {"drain-2"}
+
+
+async def test_a_drain_whose_answer_was_lost_is_renewed_as_it_is() -> None:
+    """The one that is there is taken for its own, and not given twice."""
+    planes = Planes()
+    drain = _drain(planes)
+    await drain.put(for_s=15)
+    planes.remaining["drain-1"], planes.loses = 14.0, 1
+    with pytest.raises(Unreachable):
+        await drain.renew(for_s=15)
+    await drain.renew(for_s=15)
+    assert set(planes.remaining) == {"drain-2"}
+    await drain.undo()
+    assert not planes.remaining

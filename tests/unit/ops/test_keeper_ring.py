@@ -1,5 +1,7 @@
 """Which traces a keeper remembers, and how they are found."""
 
+from collections.abc import Iterator
+
 import pytest
 
 from ops.keeper.ring import Ambiguous, Ring
@@ -117,3 +119,20 @@ def test_one_trace_cannot_take_all_the_room() -> None:
     trace = ring.find(trace_id(1))
     assert trace is not None
     assert (len(trace.spans), trace.left_out, ring.spans) == (3, 6, 3)
+
+
+def test_the_old_gives_way_while_an_export_is_read() -> None:
+    """Of a huge one only as many spans as there is room for are read, and the ring is never over its bounds."""
+    ring = Ring(max_spans=100, max_bytes=5_000)
+    most = 0
+
+    def export() -> Iterator[ReceivedSpan]:
+        nonlocal most
+        for number in range(1, 10_000):
+            most = max(most, ring.spans)
+            yield span(number)
+
+    ring.add(export())
+    assert ring.received == 100
+    assert most <= 5_000 // 400
+    assert ring.bytes <= 5_000

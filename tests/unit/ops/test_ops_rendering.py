@@ -7,6 +7,7 @@ from rich.console import Console
 
 from ops import render
 from ops.drill.html import page
+from ops.leading import NO_ETCD
 from ops.status import is_good, nobody_answers
 from shared.vocabulary.status import (
     BusStatus,
@@ -110,6 +111,17 @@ def test_good_and_unreachable() -> None:
     no_leader = status().model_copy(update={"leader": None})
     assert not is_good(no_leader)
     assert not nobody_answers(no_leader)
+
+
+def test_a_lost_quorum_is_said_and_is_not_good() -> None:
+    """Nobody leads, whoever did last; one line tells what that means."""
+    whole = status()
+    lost = whole.model_copy(update={"leader": None, "last_leader": whole.leader, "etcd_answers": False})
+    text = printed(render.status(lost))
+    assert f"nobody leads (last: control-plane-{LONG})" in text
+    assert text.splitlines()[1] == NO_ETCD
+    assert "etcd does not answer" in render.plain_line(lost)
+    assert not is_good(whole.model_copy(update={"etcd_answers": False}))
 
 
 def test_one_line_says_it_all() -> None:

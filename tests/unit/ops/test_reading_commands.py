@@ -1,25 +1,32 @@
 """Reading for the person on call: what shapes the traffic, `top`, and `--watch`."""
 
+import io
 import json
 from collections.abc import Mapping
 from typing import Any
 
 import httpx2
 import pytest
+from rich.console import Console
 from rich.text import Text
 from typer.testing import CliRunner
 
+from ops import render
 from ops.cli.app import build
 from ops.cli.failures import reported
 from ops.cli.output import Format
-from ops.cli.reading import known_urls
+from ops.cli.reading import known_urls, timeline
 from ops.cli.top import Keys
 from ops.cli.watching import shown, spelled_out
 from ops.client import ControlPlanes
 from ops.errors import Bad, OpsError, Unreachable, Usage
 from ops.glance import Glancer, plain
+from ops.leading import NO_ETCD
 from ops.local.stack import DEFAULT_STATE_DIR
+from ops.render import WIDTH
+from ops.render_top import Room, top
 from ops.shaping import Shaping, left, said, shaping, what
+from ops.status import of_url
 from shared.vocabulary.view import HealthView, PassiveSummary, RouteTraffic
 from tests.unit.ops import top_worlds as worlds
 
@@ -241,6 +248,71 @@ async def test_a_glance_puts_together_what_replicas_know() -> None:
         "drain-1",
         8,
     )
+
+
+async def test_top_does_not_take_a_name_on_record_for_a_leader() -> None:
+    """A Beat too old, or the leader itself that denies it; and an edge that is silent for 3 s is not FRESH."""
+    answers = fleet()
+    led = {"id": "cp-a", "region": "east", "epoch": 4, "url": None}
+    said = {"leader": led, "replica": "cp-b", "role": "follower", "beat_age_s": 4.0}
+    answers["/v1/leader"] = said
+    answers["/v1/edges"]["edges"][0]["last_ack_age_s"] = 3.1
+    found = await Glancer(planes(answers)).look()
+    assert (found.leader, found.etcd_answers) == (led, True)
+    assert found.edges[0].mode == "no answer"
+    answers["/v1/leader"] = said | {"beat_age_s": 15.1}
+    lost = await Glancer(planes(answers)).look()
+    shown_ = printed(top(lost, Room()))
+    assert "nobody leads (last: cp-a)" in shown_
+    assert NO_ETCD in shown_
+    assert (plain(lost)["leader"], plain(lost)["etcd_answers"]) == (None, False)
+    answers["/v1/leader"] = said | {"replica": "cp-a"}
+    assert (await Glancer(planes(answers)).look()).leader is None
+
+
+async def test_status_of_one_replica_takes_its_role_from_its_own_word() -> None:
+    """A leader that lost its term says so, though its name is still on record."""
+    led = {"id": worlds.name("cp", 0), "region": "east", "epoch": 4}
+    answers = fleet()
+    answers["/v1/edges"]["edges"] = []
+    answers["/v1/leader"] = {"leader": led, "replica": led["id"], "role": "follower", "beat_age_s": 16.0}
+
+    def handler(request: httpx2.Request) -> httpx2.Response:
+        return httpx2.Response(200, json=answers[request.url.path])
+
+    async with httpx2.AsyncClient(transport=httpx2.MockTransport(handler)) as client:
+        now = await of_url(client, "http://one")
+        assert (now.leader, now.etcd_answers, now.control_planes[0].role) == (None, False, "follower")
+        answers["/v1/leader"] |= {"role": "leader", "beat_age_s": 1.0}
+        now = await of_url(client, "http://one")
+        assert (now.leader, now.etcd_answers, now.control_planes[0].role) == (now.last_leader, True, "leader")
+
+
+def printed(what_: Any) -> str:
+    output = io.StringIO()
+    Console(file=output, width=WIDTH).print(what_)
+    return " ".join(output.getvalue().split())
+
+
+def test_health_says_that_etcd_does_not_answer() -> None:
+    """Before anything else, however healthy all targets are."""
+    assert NO_ETCD in printed(render.health(worlds.view(3), etcd_answers=False))
+    assert NO_ETCD not in printed(render.health(worlds.view(3)))
+
+
+def test_tables_tell_why_in_brief() -> None:
+    """Without the figures; an older replica's whole sentences where it says nothing else."""
+    whole = {
+        **worlds.commit(0),
+        "routes": [["chat", "0" * 64]],
+        "routes_changed": 1,
+        "term": {"holder": "cp-a", "epoch": 4},
+        "said": ["Target a left: flaps 0."],
+    }
+    told = printed(timeline([whole | {"brief": ["Target a left: refused."]}]))
+    assert "left: refused." in told
+    assert "flaps" not in told
+    assert "left: flaps 0." in printed(timeline([whole]))
 
 
 async def test_a_glance_without_anybody_is_unreachable() -> None:

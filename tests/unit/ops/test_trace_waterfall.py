@@ -70,6 +70,31 @@ def test_children_hang_below_their_parents_and_errors_are_marked() -> None:
     assert len(drawn) == 5
 
 
+def test_one_late_span_does_not_squeeze_the_others() -> None:
+    """The axis ends where most have ended; what goes on beyond it is marked."""
+    spans = [span(number, "apply", parent=1) for number in range(2, 20)]
+    late = span(20, "first served", parent=1, start_ns=13_000_000_000, end_ns=13_002_000_000)
+    root = span(1, "decide", end_ns=13_002_000_000)
+    drawn = lines(waterfall.drawn(trace(root, *spans, late), []))
+    bars = [line[waterfall.LABEL + 1 :][: waterfall.BAR] for line in drawn[1:]]
+    assert bars[0] == "━" * 19 + "»"
+    assert bars[-1] == " " * 19 + "»"
+    assert len({len(bar) - len(bar.lstrip()) for bar in bars[1:-1]}) > 10
+    assert not any("»" in bar for bar in bars[1:17])
+    assert max(map(len, drawn)) <= 100
+    few = lines(waterfall.drawn(trace(root, late), []))
+    assert "»" not in "".join(few)
+
+
+def test_a_title_is_never_broken_in_its_midst() -> None:
+    """Where it has no room in one line, the facts stand in a second one."""
+    long = trace(span(1, "probe", failed=True)) | {"spans": 1234, "decision": "123.4567890"}
+    drawn = lines(waterfall.drawn(long, [long]))
+    facts = "  decision 123.4567890 · 1234 spans · 1 failed · 12ms · at 10:20:30.123"
+    assert drawn[:2] == ["trace " + "ab" * 16, facts]
+    assert drawn[4:6] == ["joined by a link: " + "ab" * 16, facts]
+
+
 def test_traces_that_links_join_are_drawn_below() -> None:
     """Each on its own scale."""
     drawn = lines(waterfall.drawn(trace(span(1, "decide")), [trace(span(9, "probe"), trace_id="cd" * 16)]))
