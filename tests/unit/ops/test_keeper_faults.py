@@ -71,10 +71,9 @@ async def test_what_was_half_done_is_undone(tmp_path: Path, failing: int) -> Non
             await faults.drop("d-1")
     async with Supervisor() as supervisor, asyncio.timeout(20):
         supervisor.start("faults", faults.run)
-        while faults.shown():
+        while faults.shown() or read_file(tmp_path).faults:
             await asyncio.sleep(0)
     assert stack.sent == [signal.SIGSTOP, *[signal.SIGCONT] * failing]
-    assert not read_file(tmp_path).faults
 
 
 async def test_what_could_not_be_written_down_is_not_done(tmp_path: Path) -> None:
