@@ -6,6 +6,7 @@ import random
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -173,7 +174,7 @@ async def decided(replica: Live) -> bool:
 
 
 @pytest.mark.timeout(60)
-async def test_a_taken_port_is_named() -> None:
+async def test_a_taken_port_is_named(tmp_path: Path) -> None:
     """The process cannot start, and says where it could not listen."""
     (port,) = free_ports(1)
     blocker = await asyncio.start_server(lambda _r, _w: None, HOST, port)
@@ -182,7 +183,7 @@ async def test_a_taken_port_is_named() -> None:
             "role": "control-plane",
             "id": "cp",
             "region": "east",
-            "state_dir": "/nowhere",
+            "state_dir": str(tmp_path),
             "listen": f"{HOST}:{port}",
             "buses": {"east": f"{HOST}:1"},
             "etcd": {"endpoints": [f"{HOST}:1"]},
