@@ -6,6 +6,8 @@ import httpx2
 import pytest
 from local_stack import LocalStack, wait_for
 
+pytestmark = pytest.mark.slow  # in `make test` a drill whose driver is killed shows the same
+
 TTL_S = 3.0
 WORD = {"author": "a test", "reason": "nobody will undo this"}
 
@@ -52,7 +54,6 @@ def test_the_edges_faults_lapse(stack: LocalStack) -> None:
     assert shown["fault_filter"] == []
 
 
-@pytest.mark.slow
 def test_an_override_lapses(stack: LocalStack) -> None:
     """A drain ends at its `expires_at`, and its target is planned again."""
     target = f"beta-{stack.regions[-1]}"

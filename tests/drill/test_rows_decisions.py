@@ -119,6 +119,7 @@ def newest_beat(stack: LocalStack, region: str) -> dict[str, Any]:
     return max(beats, key=lambda beat: (beat["generation"], beat["epoch"], beat["beat"]))
 
 
+@pytest.mark.slow
 def test_decisions_nobody_should_follow(stack: LocalStack, row: Rows) -> None:
     """Row 27: an edge refuses each as a whole and says so; it serves on by what it had, or by what the leader says
     next. (What the control plane refuses before it commits: `tests/unit/control_plane/test_inspect.py`.)"""

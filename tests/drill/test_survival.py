@@ -68,7 +68,8 @@ def test_all_targets_of_a_region_killed(stack: LocalStack, figure: Figure, row: 
     assert not versions.falls()
 
 
-@pytest.mark.parametrize("whose", ["the leader's", pytest.param("another", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("whose", ["the leader's", "another"])
 def test_a_whole_region_killed(stack: LocalStack, figure: Figure, row: Rows, whose: str) -> None:
     """(b) The other regions' edges fail no request. When it was the leader's region, a new leader
     decides within TTL + 2 s, or TTL + 5 s when etcd's own leader died with it."""
@@ -271,6 +272,7 @@ def test_everything_back(dark_stack: LocalStack, figure: Figure) -> None:
     wait_for("the stack is well", stack.well, timeout_s=60, poll_s=0.2)
 
 
+@pytest.mark.slow
 def test_one_prober_killed(stack: LocalStack, figure: Figure, row: Rows) -> None:
     """(f) Silence is not DOWN: with one prober dead nothing is drained and nothing is decided."""
     region = stack.regions[2]
