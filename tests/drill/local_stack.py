@@ -29,9 +29,10 @@ Found = TypeVar("Found")
 
 
 def free_port_base(*, start: int = 20_000) -> int:
-    """The first base from `start` whose whole block nobody listens in."""
+    """The first base from `start` whose whole block nobody listens in; below the ports that the system gives
+    to outgoing connections, one of which would take the place of a process that is down for a while."""
     offsets = [kind + index for kind in (*range(50, 800, 50),) for index in range(10)]
-    for base in range(start, 60_000, BLOCK):
+    for base in range(start, 32_000, BLOCK):
         if all(_free(base + offset) for offset in offsets):
             return base
     raise AssertionError("no free block of ports on this machine")

@@ -43,7 +43,7 @@ def drilled(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     beside = list(request.config.stash[BESIDE])
     for other in beside:
         other.leeward("kill", *other.regions, "--signal", "STOP")
-    stack = LocalStack(tmp_path_factory.mktemp("drilled") / "stack", free_port_base(start=36_000))
+    stack = LocalStack(tmp_path_factory.mktemp("drilled") / "stack", free_port_base(start=30_000))
     try:
         started = stack.up()
         assert started.returncode == 0, started.stdout + started.stderr
