@@ -201,7 +201,7 @@ class Reconciler:
 
     def _behind(self, proposal: Proposal) -> tuple[str | None, list[str]]:
         """What a decision continues, and what it is linked to: the latest event behind it, from where it was
-        folded here, unless that is long ago or a decision already continues that trace (a target that stays
+        folded here or from the decision it has led to already, unless that is long ago (a target that stays
         down is evidence for hours, and a trace has to end); and the other events."""
         events = _evidence(proposal)
         fresh = [event for event in events if self._is_fresh(trace_id_of(event))]
@@ -209,13 +209,16 @@ class Reconciler:
         latest = next(folded, fresh[0] if fresh else None)
         if latest is None:
             return None, events
-        return self._folds.get(trace_id_of(latest)) or latest, [e for e in events if e != latest]
+        trace_id = trace_id_of(latest)
+        parent = self._continued.get(trace_id) or self._folds.get(trace_id) or latest
+        return parent, [e for e in events if e != latest]
 
     def _is_fresh(self, trace_id: str | None) -> bool:
         """Whether a decision now may be told as what this event led to."""
         folded_at = self._folds.since(trace_id)
-        old = folded_at is not None and self._clock.monotonic() - folded_at > LED_TO_S
-        return not old and self._continued.get(trace_id) is None
+        if folded_at is None:
+            return self._continued.get(trace_id) is None
+        return self._clock.monotonic() - folded_at <= LED_TO_S
 
     async def _commit(
         self, term: Tenure, ledger: Ledger, proposal: Proposal, *, at: datetime, traceparent: str
