@@ -11,6 +11,7 @@ import random
 import ssl
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from functools import cached_property
 from typing import Final
 
@@ -23,10 +24,13 @@ from edge_router.adapters.lane import Lane
 from edge_router.adapters.listener import ClientConnection
 from edge_router.adapters.tracing import Tracing
 from edge_router.adapters.upstream import Pool
+from edge_router.core.attempts import BUDGET_MIN
 from edge_router.core.choose import Chooser
 from edge_router.core.fault_filter import FaultFilter
 from edge_router.core.limits import Limits
 from edge_router.core.loads import Loads
+from edge_router.core.merge import TargetPart
+from edge_router.core.share import WHOLE, Share
 from edge_router.core.table import Origin, ResolvedCredential, RouteTable, TargetEntry
 from edge_router.core.wire import Memo, RequestHead, ResponseHead, parse_request_head, parse_response_head
 from shared.clock import Clock
@@ -61,7 +65,9 @@ class Gateway:
         registry: CollectorRegistry,
         limits: Limits | None = None,
         fault_filter: FaultFilter | None = None,
+        share: Share = WHOLE,
     ) -> None:
+        """`share` is that of this process where an edge has several."""
         self.edge_id = edge_id
         self.region = region
         self.table = table
@@ -70,7 +76,14 @@ class Gateway:
         self.tracing: Tracing | None = None
         if not isinstance(telemetry, NoTelemetry):
             self.tracing = Tracing(telemetry, edge_id=edge_id, region=region, clock=clock, rng=rng)
-        self.limits = limits or Limits()
+        whole = limits or Limits()
+        self.limits = replace(
+            whole,
+            connections=share.part(whole.connections),
+            reserved_bytes=share.part(whole.reserved_bytes),
+        )
+        self.budget_min = share.part(BUDGET_MIN)
+        self._share = share
         self.fault_filter = fault_filter
         self.figures = Figures()
         self.failovers = FailoverLog(now=clock.monotonic())
@@ -103,7 +116,12 @@ class Gateway:
         """Listen; returns the bound address. Raises OSError."""
         loop = asyncio.get_running_loop()
         self._server = await loop.create_server(
-            lambda: ClientConnection(self), host, port, backlog=BACKLOG, reuse_address=True
+            lambda: ClientConnection(self),
+            host,
+            port,
+            backlog=BACKLOG,
+            reuse_address=True,
+            reuse_port=self._share.of > 1,
         )
         self._supervisor.start("edge-sweep", self._sweep)
         bound = self._server.sockets[0].getsockname()
@@ -161,6 +179,12 @@ class Gateway:
         windows = (lane.passive(now, window_s) for lane in self._lanes.values())
         return tuple(window for window in windows if window is not None)
 
+    def parts(self, window_s: float) -> list[TargetPart]:
+        """`passive` as counts, for the parent of several workers to merge."""
+        now = self.monotonic()
+        found = (lane.part(now, window_s) for lane in self._lanes.values())
+        return [part for part in found if part is not None]
+
     def loads(self, window_s: float) -> tuple[RouteLoad, ...]:
         """What it carried of each route in the last `window_s` (at most 10), of those with traffic."""
         return self._loads.read(self.monotonic(), window_s)
@@ -181,7 +205,11 @@ class Gateway:
         lane = self._lanes.get(target.id)
         if lane is None:
             lane = self._lanes[target.id] = Lane(
-                target, self._pool(target.origin), self._credentials, turned=self.turned.set
+                target,
+                self._pool(target.origin),
+                self._credentials,
+                turned=self.turned.set,
+                share=self._share,
             )
         elif lane.entry is not target:
             if lane.entry != target:
