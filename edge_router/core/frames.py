@@ -35,7 +35,6 @@ class Start(msgspec.Struct, tag=True):
     host: str
     port: int
     mode: str
-    log_level: str
 
 
 class Hand(msgspec.Struct, tag=True):
@@ -54,6 +53,10 @@ class Hand(msgspec.Struct, tag=True):
     """Routes that have none any more."""
     applied_in: str | None = None
     """The span by which the decision came into force."""
+
+
+class Listen(msgspec.Struct, tag=True):
+    """Listen from now on: what was handed is the newest. Answered by `Listening` or `CannotListen`."""
 
 
 class Word(msgspec.Struct, tag=True):
@@ -89,17 +92,21 @@ class Drain(msgspec.Struct, tag=True):
     timeout_s: float
 
 
-FromParent = Start | Hand | Word | Faults | Measure | Drain
+FromParent = Start | Hand | Listen | Word | Faults | Measure | Drain
 
 # ---------------------------------------------------------------- from a worker
 
 
 class Serves(msgspec.Struct, tag=True):
-    """Hand `number` is what new requests are served by; the first one also says that it listens."""
+    """Hand `number` is what new requests are served by."""
 
     number: int
     took_s: float
     """From the hand's arrival."""
+
+
+class Listening(msgspec.Struct, tag=True):
+    """Connections are accepted."""
 
 
 class CannotListen(msgspec.Struct, tag=True):
@@ -139,7 +146,7 @@ class Figures(msgspec.Struct, tag=True):
     families: list[Family]
 
 
-FromWorker = Serves | CannotListen | Missing | Report | Figures
+FromWorker = Serves | Listening | CannotListen | Missing | Report | Figures
 
 # ---------------------------------------------------------------- framing
 

@@ -62,7 +62,8 @@ class Handover:
     def hand(self, plan: Plan, applied_in: str | None) -> Hand:
         """What that worker needs to serve by `plan`."""
         self.number += 1
-        config, lists = None, {}
+        config: bytes | None = None
+        lists: dict[str, list[bytes]] = {}
         if plan.config is not self._config:
             config, lists = _in_pieces(plan.config)
         before = self._documents
@@ -119,8 +120,9 @@ _LISTS: Final = tuple(
 )
 """Fields of a fleet that grow with it."""
 _ADAPTERS: Final[Mapping[str, TypeAdapter[Any]]] = {
-    name: TypeAdapter(Fleet.model_fields[name].annotation) for name in _LISTS
+    name: TypeAdapter(field.annotation) for name, field in Fleet.model_fields.items() if field.annotation
 }
+"""Of each field, without the bounds on its length, which hold for the whole."""
 
 
 def _in_pieces(config: FleetConfig) -> tuple[bytes, dict[str, list[bytes]]]:
@@ -139,8 +141,7 @@ def _whole(hand: Hand) -> FleetConfig:
     assert hand.config is not None
     shell = json.loads(hand.config)
     fields: dict[str, Any] = {
-        name: TypeAdapter(Fleet.model_fields[name].annotation).validate_python(value)
-        for name, value in shell["fleet"].items()
+        name: _ADAPTERS[name].validate_python(value) for name, value in shell["fleet"].items()
     }
     for name, pieces in hand.lists.items():
         adapter = _ADAPTERS[name]

@@ -8,11 +8,13 @@ at least one    A limit below the number of workers would leave some of them wit
                 limit may be exceeded by what the workers are more.
 """
 
-from typing import Final, NamedTuple
+from dataclasses import dataclass
+from typing import Final
 from zlib import crc32
 
 
-class Share(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Share:
     """The part of worker number `index` (from 0) among `of`."""
 
     index: int = 0
