@@ -64,6 +64,10 @@ class Crew(Protocol):
         """None while any process serves."""
         ...
 
+    def served(self) -> Version | None:
+        """The oldest head that any process serves; None while none serves."""
+        ...
+
     def shown(self) -> list[dict[str, Any]]:
         """Each process, for `/status`."""
         ...

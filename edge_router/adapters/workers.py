@@ -30,6 +30,7 @@ from shared.backoff import Backoff
 from shared.clock import Clock
 from shared.log import get_logger
 from shared.supervise import Supervisor
+from shared.vocabulary.base import Version
 from shared.vocabulary.health import PassiveWindow, RouteLoad
 from shared.vocabulary.node import Node
 from shared.vocabulary.terms import EdgeMode
@@ -179,6 +180,10 @@ class Workers:
     def why_not_ready(self) -> str | None:
         """None while any worker serves."""
         return None if any(worker.serves for worker in self._alive()) else "no worker serves"
+
+    def served(self) -> Version | None:
+        """The oldest head that any worker serves; None while none serves."""
+        return min((worker.version for worker in self._alive() if worker.serves), default=None)
 
     def shown(self) -> list[dict[str, Any]]:
         """Each worker, for `/status`."""

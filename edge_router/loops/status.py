@@ -61,7 +61,7 @@ class Status:
             "url": self.url(),
             "admin_url": self.admin_url(),
             "mode": self.carrier.mode.value,
-            "decision": str(follower.version),
+            "decision": str((self.crew and self.crew.served()) or follower.version),
             "head_sha": None if follower.head is None else follower.head.sha,
             "config_version": None if config is None else config.config_version,
             "beat_age_s": None if age is None else round(age, 3),
