@@ -54,14 +54,12 @@ async def run(file: NodeFile, *, started: Callable[[], None] | None = None) -> N
     # Heavy libraries are imported where a process is about to need them, not where tests look in.
     from edge_router.adapters.credentials import resolve_all
     from edge_router.adapters.gateway import Gateway
-    from edge_router.adapters.shared_faults import SharedFaults
+    from edge_router.adapters.shared_faults import fault_filter_of
     from edge_router.adapters.store import DiskStore
-    from edge_router.adapters.stream import HttpControlPlane, Presented
-    from edge_router.adapters.workers import Workers
+    from edge_router.adapters.workers import in_workers
     from edge_router.core.handover import plan_of
     from shared.adapters.kafka import KafkaBus
     from shared.adapters.otel import telemetry_from_env
-    from shared.tls import client_context
 
     node, clock, rng = file.node, SystemClock(), random.Random()
     state_dir = Path(node.state_dir)
@@ -70,31 +68,14 @@ async def run(file: NodeFile, *, started: Callable[[], None] | None = None) -> N
     async with AsyncExitStack() as held:
         telemetry = telemetry_from_env(service="leeward-edge", node=node.id, region=node.region)
         held.push_async_callback(telemetry.close)
-        control_plane = HttpControlPlane(
-            token=Presented(node.control_plane_token, urls=node.control_planes)
-            if node.control_plane_token is not None
-            else None,
-            tls=client_context(node.control_plane_tls) if node.control_plane_tls is not None else None,
-        )
+        control_plane = _control_plane(node)
         held.push_async_callback(control_plane.close)
         bus: Bus | None = None
         if node.region in node.buses:
             bus = KafkaBus(node.region, node.buses[node.region], client_id=node.id, clock=clock)
             held.push_async_callback(bus.close)
 
-        faults = FaultFilter(rng.random) if node.fault_filter else None
-        shared_faults = SharedFaults() if node.fault_filter and node.workers > 1 else None
-
-        def workers(plan: Any, supervisor: Supervisor, registry: CollectorRegistry) -> Serving[Any]:
-            return Workers(
-                plan,
-                node=node,
-                clock=clock,
-                rng=rng,
-                supervisor=supervisor,
-                registry=registry,
-                faults=shared_faults,
-            )
+        faults = fault_filter_of(node, rng)
 
         def gateway(
             table: RouteTable, supervisor: Supervisor, registry: CollectorRegistry
@@ -116,16 +97,28 @@ async def run(file: NodeFile, *, started: Callable[[], None] | None = None) -> N
             bus=bus,
             control_plane=control_plane,
             store=DiskStore(state_dir / node.id),
-            make_serving=gateway if node.workers == 1 else workers,
+            make_serving=gateway if node.workers == 1 else in_workers(node, clock, rng, faults),
             build=build_table if node.workers == 1 else plan_of,
             clock=clock,
             telemetry=telemetry,
             rng=rng,
-            fault_filter=shared_faults or faults,
+            fault_filter=faults,
         )
         boot = next_boot(state_dir, node.id, clock=clock)
         with ended_by_signal() as ended:
             await serve(node, file.fleet, outside, boot=boot, ended=ended, started=started, missing=missing)
+
+
+def _control_plane(node: Node) -> ControlPlane:
+    from edge_router.adapters.stream import HttpControlPlane, Presented
+    from shared.tls import client_context
+
+    return HttpControlPlane(
+        token=Presented(node.control_plane_token, urls=node.control_planes)
+        if node.control_plane_token is not None
+        else None,
+        tls=client_context(node.control_plane_tls) if node.control_plane_tls is not None else None,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,6 +12,7 @@ import argparse
 import asyncio
 import ctypes
 import faulthandler
+import gc
 import random
 import resource
 import signal
@@ -118,7 +119,7 @@ class Worker:
                 credentials, missing = resolve_all(self.node.credentials)
                 self.line.tell(Missing(missing))
                 holding = Holding(self._build)
-                table = await asyncio.to_thread(holding.take, first)
+                table = await built(holding, first)
                 async with Supervisor() as supervisor:
                     self.gateway = Gateway(
                         edge_id=self.node.id,
@@ -208,7 +209,7 @@ class Worker:
         assert self.gateway is not None
         while True:
             hand, began = await self._hands.get()
-            table = await asyncio.to_thread(holding.take, hand)
+            table = await built(holding, hand)
             self.gateway.swap(table, applied_in=hand.applied_in)
             self._say(Serves(hand.number, self.clock.monotonic() - began))
 
@@ -274,6 +275,25 @@ class Worker:
             lag_s=self.lag.worst_s,
             struck=_struck(self.faults),
         )
+
+
+async def built(holding: Holding, hand: Hand) -> RouteTable:
+    """The table of `hand`, made beside the loop, which gets its turn every `SWITCH_S`.
+
+    A collection in the middle of it would look at everything that has just been made, in one piece: there is none
+    meanwhile. A fleet lives long and has no cycles, so it is not looked at later either. What else happens to be
+    there then is not looked at any more: little, and only when there is a new configuration.
+    """
+    if hand.config is not None:
+        gc.collect(1)
+    gc.disable()
+    try:
+        table = await asyncio.to_thread(holding.take, hand)
+    finally:
+        gc.enable()
+    if hand.config is not None:
+        gc.freeze()
+    return table
 
 
 def _struck(faults: FaultFilter | None) -> dict[str, int]:

@@ -1,9 +1,11 @@
 """The fault filter of an edge with workers: put and shown at the parent, in force in the workers."""
 
+import random
 from collections.abc import Callable, Mapping
 
 from edge_router.core.fault_filter import FaultFilter, FilterOrder, InForce
 from edge_router.core.frames import FaultOrder, Faults
+from shared.vocabulary.node import Node
 
 
 class SharedFaults(FaultFilter):
@@ -40,6 +42,13 @@ class SharedFaults(FaultFilter):
         """How many attempts each fault has struck, in all workers together."""
         for name, fault in self.in_force.items():
             fault.struck = struck.get(name, 0)
+
+
+def fault_filter_of(node: Node, rng: random.Random) -> FaultFilter | None:
+    """The one of the process that `node` describes; None where it allows none."""
+    if not node.fault_filter:
+        return None
+    return SharedFaults() if node.workers > 1 else FaultFilter(rng.random)
 
 
 def take_over(faults: FaultFilter, told: Faults) -> None:

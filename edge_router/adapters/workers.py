@@ -22,6 +22,7 @@ from prometheus_client import CollectorRegistry
 from edge_router.adapters.shared_faults import SharedFaults
 from edge_router.adapters.worker_figures import WorkersCollector
 from edge_router.adapters.worker_process import WorkerProcess, reserve
+from edge_router.core.fault_filter import FaultFilter
 from edge_router.core.frames import Drain, Measure, Report, Start, Word
 from edge_router.core.handover import Plan
 from edge_router.core.merge import by_target, merged, merged_loads, summed
@@ -313,6 +314,25 @@ class Workers:
                 changed.clear()
         finally:
             self._waiting.discard(changed)
+
+
+def in_workers(
+    node: Node, clock: Clock, rng: random.Random, faults: FaultFilter | None
+) -> Callable[[Plan, Supervisor, CollectorRegistry], Workers]:
+    """What makes the data path of `node` around its first plan."""
+
+    def workers(plan: Plan, supervisor: Supervisor, registry: CollectorRegistry) -> Workers:
+        return Workers(
+            plan,
+            node=node,
+            clock=clock,
+            rng=rng,
+            supervisor=supervisor,
+            registry=registry,
+            faults=faults if isinstance(faults, SharedFaults) else None,
+        )
+
+    return workers
 
 
 def _shown(worker: WorkerProcess, restarts: int, now: float) -> dict[str, Any]:
