@@ -46,8 +46,12 @@ def merge(parts: Iterable[Iterable[Family]]) -> list[Family]:
     return list(found.values())
 
 
+MAX_RETIRED: Final = 40_000
+"""Series of one family that are remembered of workers that have ended: of tenants there may be ever new ones."""
+
+
 class Retired:
-    """What workers that have ended had counted. Mutable; bounded by the series of those that live on."""
+    """What workers that have ended had counted. Mutable, and bounded."""
 
     def __init__(self) -> None:
         self._families: dict[str, Family] = {}
@@ -64,7 +68,7 @@ class Retired:
                 known = self._families.setdefault(
                     family.name, Family(family.name, family.text, family.kind, {})
                 )
-                _take_in(known, family)
+                _take_in(known, family, most=MAX_RETIRED)
 
     def keep(self, *, routes: Container[str], targets: Container[str]) -> None:
         """Forget what is about routes and targets that are gone."""
@@ -77,12 +81,14 @@ class Retired:
             }
 
 
-def _take_in(known: Family, family: Family) -> None:
+def _take_in(known: Family, family: Family, *, most: int | None = None) -> None:
+    """Beyond `most` series no new ones are taken."""
     samples, greatest = known.samples, family.name in MAXIMA
     for key, value in family.samples.items():
         before = samples.get(key)
         if before is None:
-            samples[key] = value
+            if most is None or len(samples) < most:
+                samples[key] = value
         else:
             samples[key] = max(before, value) if greatest else before + value
 
