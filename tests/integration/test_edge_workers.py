@@ -76,7 +76,9 @@ def is_free(port: int) -> bool:
 
 async def test_two_workers_are_one_edge() -> None:
     """Metrics, passive windows and `/status` tell of both workers together; SIGTERM ends them all, ports free."""
-    async with before(Target()) as edge:
+    lost = {"secret": "env:LEEWARD_TEST_NO_SUCH_SECRET", "origins": ["https://api.example"]}
+    async with before(Target(), credentials={"lost": lost}) as edge:
+        assert [alarm["code"] for alarm in (await edge.status())["alarms"]] == ["CREDENTIAL_MISSING"]
         answers = await by_both(edge)
         assert {one.status for one in answers} == {200}
         sent = len(answers)
@@ -161,6 +163,8 @@ async def test_what_is_acknowledged_is_served_by_all_and_a_wedged_parent_is_outl
                 answers += [await edge.ask(CALL) for _ in range(4)]
                 assert {one.fields["x-leeward-decision"] for one in answers} == {str(cp.version)}
             await eventually(fresh, within_s=10.0, what="never FRESH")
+            await no_ack_before_the_slowest(edge, cp, replica)
+            await eventually(fresh, within_s=10.0, what="never FRESH")
             kill(edge.child.pid, signal.SIGSTOP)
             try:
                 for mode in ("STALE", "STATIC"):
@@ -178,6 +182,28 @@ async def test_what_is_acknowledged_is_served_by_all_and_a_wedged_parent_is_outl
             for client in clients:
                 client.writer.transport.abort()
     await target.stop()
+
+
+async def no_ack_before_the_slowest(edge: EdgeProcess, cp: ToyControlPlane, replica: ToyReplica) -> None:
+    """While one worker lags behind, what the other serves already is not acknowledged."""
+    slowest = (await edge.workers())[0]["pid"]
+    kill(slowest, signal.SIGSTOP)
+    try:
+        cp.commit("chat")
+        await replica.tell_newest()
+
+        async def other_serves() -> bool:
+            return str(cp.version) in {worker["decision"] for worker in await edge.workers()}
+
+        await eventually(other_serves, within_s=3.0, what="the other worker does not serve it")
+        status = await edge.status()
+        assert status["decision"] != str(cp.version)
+        assert {worker["decision"] for worker in status["workers"]} == {status["decision"], str(cp.version)}
+        assert not any(_is_of(ack, cp) for ack in replica.acks)
+    finally:
+        kill(slowest, signal.SIGCONT)
+    await until(lambda: any(_is_of(ack, cp) for ack in replica.acks))
+    assert slowest in {worker["pid"] for worker in await edge.workers()}
 
 
 async def _connected(edge: EdgeProcess) -> Client:
