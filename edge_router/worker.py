@@ -44,6 +44,7 @@ from edge_router.core.frames import (
     Missing,
     Report,
     Serves,
+    Spare,
     Start,
     Word,
     from_parent,
@@ -188,6 +189,8 @@ class Worker:
                 self._keep_mode()
             case Faults() if self.faults is not None:
                 take_over(self.faults, message)
+            case Spare(until) if self.gateway is not None:
+                self.gateway.spare(until)
             case Measure(number):
                 self._say(Figures(number, families_of(self.registry)))
             case Drain(timeout_s):

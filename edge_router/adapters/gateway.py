@@ -179,6 +179,14 @@ class Gateway:
         windows = (lane.passive(now, window_s) for lane in self._lanes.values())
         return tuple(window for window in windows if window is not None)
 
+    def spare(self, until: Mapping[str, float]) -> None:
+        """Targets that have said elsewhere that they are at their limit, and until when (monotonic)."""
+        now = self.monotonic()
+        for name, moment in until.items():
+            entry = self.table.targets.get(name)
+            if entry is not None and moment > now:
+                self.lane(entry).cool(moment - now, now)
+
     def parts(self, window_s: float) -> list[TargetPart]:
         """`passive` as counts, for the parent of several workers to merge."""
         now = self.monotonic()

@@ -21,6 +21,7 @@ from edge_router.core.frames import (
     Missing,
     Report,
     Serves,
+    Spare,
     Start,
     Word,
     from_worker,
@@ -38,7 +39,7 @@ MODULE: Final = "edge_router.worker"
 
 
 class WorkerProcess:
-    """One life of one worker. `turned` is called when it reports an ejection, `changed` when it serves by what it
+    """One life of one worker. `reported` is called with what it sees, `changed` when it serves by what it
     was handed, and when it has ended."""
 
     def __init__(
@@ -46,7 +47,7 @@ class WorkerProcess:
         *,
         index: int,
         clock: Clock,
-        turned: Callable[[], None],
+        reported: Callable[["WorkerProcess", Report], None],
         changed: Callable[[], None],
         missing: Callable[[dict[str, str]], None],
     ) -> None:
@@ -72,7 +73,7 @@ class WorkerProcess:
         self.said_last = asyncio.Event()
         """Set once it has hung up: nothing more will come."""
         self._clock = clock
-        self._turned = turned
+        self._reported = reported
         self._changed = changed
         self._missing = missing
         self._handover = Handover()
@@ -125,7 +126,7 @@ class WorkerProcess:
 
     # ------------------------------------------------------------ telling it
 
-    def tell(self, message: Word | Faults | Measure | Drain) -> None:
+    def tell(self, message: Word | Faults | Spare | Measure | Drain) -> None:
         """Send it; one that does not read is ended."""
         self._tell(message)
 
@@ -161,8 +162,7 @@ class WorkerProcess:
         match message:
             case Report():
                 self.report = message
-                if message.turned:
-                    self._turned()
+                self._reported(self, message)
             case Figures(number, families):
                 self.families = families
                 self.measured = max(self.measured, number)

@@ -23,9 +23,9 @@ from edge_router.adapters.shared_faults import SharedFaults
 from edge_router.adapters.worker_figures import WorkersCollector
 from edge_router.adapters.worker_process import WorkerProcess, reserve
 from edge_router.core.fault_filter import FaultFilter
-from edge_router.core.frames import Drain, Measure, Report, Start, Word
+from edge_router.core.frames import Drain, Measure, Report, Spare, Start, Word
 from edge_router.core.handover import Plan
-from edge_router.core.merge import by_target, merged, merged_loads, summed
+from edge_router.core.merge import Coolings, by_target, merged, merged_loads, summed
 from edge_router.core.series import Retired
 from shared.backoff import Backoff
 from shared.clock import Clock
@@ -73,6 +73,7 @@ class Workers:
         self._workers: dict[int, WorkerProcess] = {}
         self._restarts = dict.fromkeys(range(node.workers), 0)
         self._retired = Retired()
+        self._coolings = Coolings()
         self._address: tuple[str, int] | None = None
         self._reserved: socket.socket | None = None
         self._started = False
@@ -200,7 +201,7 @@ class Workers:
             worker = WorkerProcess(
                 index=index,
                 clock=self._clock,
-                turned=self.turned.set,
+                reported=self._reported,
                 changed=self._change,
                 missing=self._missing,
             )
@@ -247,6 +248,7 @@ class Workers:
         await worker.start(first, self._plan, self._node)
         if self._faults is not None:
             worker.tell(self._faults.as_message())
+        worker.tell(Spare(self._coolings.until))
         code = await worker.wait()
         if not self._draining:
             log.error("worker ended", worker=worker.index, pid=worker.pid, code=code)
@@ -279,6 +281,15 @@ class Workers:
             what = "says nothing" if silent_s > patience_s else "does not take its table"
             log.error(f"worker {what}, ended", worker=worker.index, pid=worker.pid, after_s=patience_s)
             worker.kill()
+
+    def _reported(self, worker: WorkerProcess, report: Report) -> None:
+        if report.turned:
+            self.turned.set()
+        news = self._coolings.news(report.targets, self._clock.monotonic())
+        if news:
+            for other in self._alive():
+                if other is not worker:
+                    other.tell(Spare(news))
 
     # ------------------------------------------------------------ small things
 
@@ -345,6 +356,7 @@ def _shown(worker: WorkerProcess, restarts: int, now: float) -> dict[str, Any]:
         "connections": 0 if report is None else report.connections,
         "active": 0 if report is None else report.active,
         "upstream_connections": 0 if report is None else report.upstream_connections,
+        "cooling": 0 if report is None else sum(part.cool_until > now for part in report.targets),
         "cpu_s": 0.0 if report is None else round(report.cpu_s, 3),
         "rss_mb": 0.0 if report is None else round(report.rss_bytes / 2**20, 1),
         "loop_lag_ms": 0.0 if report is None else round(report.lag_s * 1000, 1),

@@ -80,6 +80,12 @@ class Faults(msgspec.Struct, tag=True):
     orders: list[FaultOrder]
 
 
+class Spare(msgspec.Struct, tag=True):
+    """Targets that said they are at their limit, to another worker, and until when they are spared (monotonic)."""
+
+    until: dict[str, float]
+
+
 class Measure(msgspec.Struct, tag=True):
     """Asks for `Figures` now."""
 
@@ -92,7 +98,7 @@ class Drain(msgspec.Struct, tag=True):
     timeout_s: float
 
 
-FromParent = Start | Hand | Listen | Word | Faults | Measure | Drain
+FromParent = Start | Hand | Listen | Word | Faults | Spare | Measure | Drain
 
 # ---------------------------------------------------------------- from a worker
 

@@ -70,6 +70,29 @@ def by_target(parts: Iterable[Sequence[TargetPart]]) -> dict[str, list[TargetPar
     return found
 
 
+class Coolings:
+    """Until when targets are spared, as any worker has heard: what one is told by a target, the others need not ask.
+    Mutable; bounded by the targets that are cooling."""
+
+    def __init__(self) -> None:
+        self.until: dict[str, float] = {}
+
+    def news(self, parts: Sequence[TargetPart], now: float) -> dict[str, float]:
+        """What of a worker's report the others do not know yet."""
+        news = {
+            part.target: part.cool_until
+            for part in parts
+            if part.cool_until > max(now, self.until.get(part.target, 0.0) + _SAME_S)
+        }
+        if news:
+            self.until = {target: until for target, until in self.until.items() if until > now} | news
+        return news
+
+
+_SAME_S: Final = 0.01
+"""Nearer to each other, two ends of a cooling are one, told and told back."""
+
+
 class LoadPart(msgspec.Struct, array_like=True):
     """What one worker carried of one route; as RouteLoad."""
 

@@ -127,6 +127,27 @@ async def test_a_drills_fault_strikes_in_every_worker() -> None:
         await eventually(over, within_s=10.0, what="the fault is still in force somewhere")
 
 
+async def test_a_target_that_throttles_one_worker_is_spared_by_both() -> None:
+    """One 429, and nobody asks it again before its time, whichever worker a request comes to."""
+    busy, other = Target(answer(status="429 Too Many Requests", fields="retry-after: 60\r\n")), Target()
+    await busy.start()
+    await other.start()
+    whole = fleet_of({"busy": busy.port, "other": other.port}, World())
+    async with edge_process(whole, workers=2) as edge:
+        await edge.until_serving(2)
+        assert (await edge.ask(CALL)).fields["x-leeward-target"] == "other"
+        assert len(busy.seen) == 1
+
+        async def told() -> bool:
+            return [worker["cooling"] for worker in await edge.workers()] == [1, 1]
+
+        await eventually(told, within_s=5.0, what="the cooling is not told")
+        assert {one.fields["x-leeward-target"] for one in await by_both(edge)} == {"other"}
+        assert len(busy.seen) == 1
+    await busy.stop()
+    await other.stop()
+
+
 def with_a_key(cp: ToyControlPlane, target: int) -> None:
     """Its next configuration: targets at that port, and the client key that tests use."""
     cp.config_version += 1

@@ -17,6 +17,7 @@ from edge_router.core.frames import (
     Listen,
     Report,
     Serves,
+    Spare,
     Word,
     framed,
     from_parent,
@@ -33,6 +34,7 @@ TO_WORKER = [
     Listen(),
     Faults([FaultOrder("f", b"{}", 12.5)]),
     Drain(2.5),
+    Spare({"t": 12.5}),
 ]
 TO_PARENT = [
     Serves(3, 0.001),

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from edge_router.core.merge import LoadPart, TargetPart, by_target, merged, merged_loads, summed
+from edge_router.core.merge import Coolings, LoadPart, TargetPart, by_target, merged, merged_loads, summed
 from edge_router.core.share import WHOLE, Share
 from edge_router.core.window import Bins, Window
 from shared.vocabulary.terms import Outcome
@@ -120,6 +120,20 @@ def test_parts_are_found_by_target_and_bins_are_left_as_they_were() -> None:
     assert merged(found["t"], 5.0) == merged(found["t"], 5.0)
     assert one.bins.counts == {Outcome.OK: 1}
     assert Bins().read(1.0).counts == {}
+
+
+def test_a_cooling_is_news_once() -> None:
+    """Told back by those who were told, it is not told again; a longer one is, and one that is over is forgotten."""
+    coolings = Coolings()
+    first = part(Window(), 5.0, cool_until=35.0)
+    assert coolings.news([first, part(Window(), 5.0)], 5.0) == {"t": 35.0}
+    assert coolings.news([part(Window(), 5.0, cool_until=35.0 + 1e-9)], 5.2) == {}
+    assert coolings.news([part(Window(), 5.0, cool_until=50.0)], 6.0) == {"t": 50.0}
+    assert coolings.news([first], 60.0) == {}
+    later = part(Window(), 5.0, cool_until=80.0)
+    later.target = "u"
+    assert coolings.news([later], 61.0) == {"u": 80.0}
+    assert coolings.until == {"u": 80.0}
 
 
 def test_loads_of_a_route_add_up() -> None:
