@@ -66,6 +66,9 @@ class TargetEntry:
     provider: str = ""
     price: float = 0.0
     """US dollars for a million tokens, three of input to one of output."""
+    context_length: int = 0
+    """Tokens; 0 when the fleet does not say."""
+    capabilities: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,6 +237,8 @@ def _target_entry(target: Target) -> TargetEntry:
         reasoning="reasoning" in target.capabilities,
         provider=target.provider,
         price=(3.0 * target.cost.input_usd_per_mtok + target.cost.output_usd_per_mtok) / 4.0,
+        context_length=target.context_length or 0,
+        capabilities=frozenset(target.capabilities),
     )
 
 
