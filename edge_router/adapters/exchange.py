@@ -137,7 +137,7 @@ class Exchange(Delivery):
         self._sent_any = False
         # Where all are cooling one is asked, as a last resort, but not one after the other: a storm of 429
         # must not become a storm of attempts.
-        self._resort = now < lane.cool_until
+        self._resort = now < lane.spared.until
         self._trial = lane.begin(now)
         if self._trace is not None:
             self._trace.attempt(candidate, self.attempts, now)

@@ -297,8 +297,23 @@ class EdgeCollector(Collector):
         admission = GaugeMetricFamily(
             "leeward_edge_admission", "1 for the state a target is in.", labels=("target", "state")
         )
+        cooling = GaugeMetricFamily(
+            "leeward_edge_cooling_seconds",
+            "How much longer a target is spared, of those that are.",
+            labels=("target",),
+        )
+        exhausted = GaugeMetricFamily(
+            "leeward_edge_quota_exhausted",
+            "1 for a target that is spared because its account's quota is used up.",
+            labels=("target",),
+        )
+        now = gateway.monotonic()
         for lane in gateway.lanes():
             target = lane.entry.id
+            if now < lane.spared.until:
+                cooling.add_metric((target,), lane.spared.until - now)
+            if now < lane.spared.exhausted_until:
+                exhausted.add_metric((target,), 1.0)
             for outcome, count in {Outcome.OK: lane.answers, **lane.totals}.items():
                 attempts.add_metric((target, outcome.value), count)
             billed.add_metric((target,), lane.possibly_billed)
@@ -321,6 +336,8 @@ class EdgeCollector(Collector):
             )
         yield inflight
         yield admission
+        yield cooling
+        yield exhausted
         yield GaugeMetricFamily(
             "leeward_edge_connections", "Connections of clients.", value=len(gateway.clients)
         )
