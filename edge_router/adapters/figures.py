@@ -285,6 +285,41 @@ class EdgeCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         gateway = self._gateway
         yield from gateway.figures.metrics()
+        yield from self._by_target()
+        if gateway.fault_filter is not None:
+            yield _counter(
+                "leeward_edge_fault_filter_attempts",
+                "Attempts that a drill's fault has struck, by fault.",
+                "fault",
+                gateway.fault_filter.struck,
+            )
+            yield GaugeMetricFamily(
+                "leeward_edge_fault_filter_faults",
+                "Faults that drills have put in force.",
+                value=len(gateway.fault_filter.shown(gateway.monotonic())),
+            )
+        yield GaugeMetricFamily(
+            "leeward_edge_connections", "Connections of clients.", value=len(gateway.clients)
+        )
+        yield GaugeMetricFamily("leeward_edge_active", "Requests under way.", value=len(gateway.exchanges))
+        yield GaugeMetricFamily(
+            "leeward_edge_retry_budget_used",
+            "Requests under way that have moved on beyond their free move.",
+            value=gateway.extra_active,
+        )
+        yield GaugeMetricFamily(
+            "leeward_edge_reserved_bytes", "Bytes of request bodies under way.", value=gateway.reserved_bytes
+        )
+        yield GaugeMetricFamily(
+            "leeward_edge_upstream_connections", "Connections to targets.", value=gateway.upstream_connections
+        )
+        mode = GaugeMetricFamily("leeward_edge_mode", "1 for the mode the edge is in.", labels=("mode",))
+        for candidate in EdgeMode:
+            mode.add_metric((candidate.value,), float(gateway.mode is candidate))
+        yield mode
+
+    def _by_target(self) -> Iterator[Metric]:
+        gateway = self._gateway
         attempts = CounterMetricFamily(
             "leeward_edge_attempts", "Attempts at targets, by outcome.", labels=("target", "outcome")
         )
@@ -320,43 +355,7 @@ class EdgeCollector(Collector):
             inflight.add_metric((target,), lane.inflight)
             for state in State:
                 admission.add_metric((target, state.value), float(lane.admission.state is state))
-        yield attempts
-        yield billed
-        if gateway.fault_filter is not None:
-            yield _counter(
-                "leeward_edge_fault_filter_attempts",
-                "Attempts that a drill's fault has struck, by fault.",
-                "fault",
-                gateway.fault_filter.struck,
-            )
-            yield GaugeMetricFamily(
-                "leeward_edge_fault_filter_faults",
-                "Faults that drills have put in force.",
-                value=len(gateway.fault_filter.shown(gateway.monotonic())),
-            )
-        yield inflight
-        yield admission
-        yield cooling
-        yield exhausted
-        yield GaugeMetricFamily(
-            "leeward_edge_connections", "Connections of clients.", value=len(gateway.clients)
-        )
-        yield GaugeMetricFamily("leeward_edge_active", "Requests under way.", value=len(gateway.exchanges))
-        yield GaugeMetricFamily(
-            "leeward_edge_retry_budget_used",
-            "Requests under way that have moved on beyond their free move.",
-            value=gateway.extra_active,
-        )
-        yield GaugeMetricFamily(
-            "leeward_edge_reserved_bytes", "Bytes of request bodies under way.", value=gateway.reserved_bytes
-        )
-        yield GaugeMetricFamily(
-            "leeward_edge_upstream_connections", "Connections to targets.", value=gateway.upstream_connections
-        )
-        mode = GaugeMetricFamily("leeward_edge_mode", "1 for the mode the edge is in.", labels=("mode",))
-        for candidate in EdgeMode:
-            mode.add_metric((candidate.value,), float(gateway.mode is candidate))
-        yield mode
+        yield from (attempts, billed, inflight, admission, cooling, exhausted)
 
 
 def _by_class(statuses: dict[int, int]) -> dict[str, int]:
