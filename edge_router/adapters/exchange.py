@@ -347,8 +347,8 @@ class Exchange(Delivery):
             self._lane.answered_client_fault(now)
         else:
             self._lane.ended(outcome, now, trial=self._trial)
-        if self._sent_any:
-            self._lane.possibly_billed += 1
+            if self._sent_any:
+                self._lane.possibly_billed += 1
         trace = self._traced(now)
         if trace is not None:
             trace.attempt_ended(status, error, now, outcome=outcome)

@@ -150,7 +150,8 @@ class Chooser:
     ) -> Candidate:
         for tier in (drawn, *(tier for tier in route.tiers if tier is not drawn)):
             ready = [c for c in tier.weighted if c.target.id not in tried and self._is_ready(c, now)]
-            if len(ready) < len(tier.weighted) and (kept := self._kept_in(route, now)):
+            some_out = not ready or len(ready) + len(tried) < len(tier.weighted)
+            if some_out and (kept := self._kept_in(route, now)):
                 ready += [c for c in tier.weighted if c.target.id not in tried and c.target.id in kept]
             if ready:
                 return ready[0] if len(ready) == 1 else self._best(route, tier, ready, key)
