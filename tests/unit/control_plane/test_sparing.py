@@ -144,3 +144,20 @@ def test_a_clock_that_was_ahead_does_not_hold_it_for_ever() -> None:
     view = HealthView.model_construct(targets=())
     ahead = {EU: START + timedelta(hours=3), "gone": START}
     assert spare(ahead, view.targets, routed=frozenset({EU}), now=START) == {EU: START}
+
+
+def test_what_the_others_of_the_tier_cannot_carry_still_goes_to_who_is_limited() -> None:
+    """Soft: no more is planned on the others than they can carry, nothing is shed, and no tier is left for a limit."""
+    capacity = {"alpha-us-east": 20, "alpha-ap-south": 20}
+    world = World(config=fleet_config(capacity=capacity), demand={"eu-west": {"chat": 100.0}})
+    for _ in range(3):
+        world.tick()
+    assert world.weights("eu-west") == {EU: 1000}
+    world.cooling = {"eu-west": {EU: 300.0}}
+    world.tick()
+    weights = world.weights("eu-west")
+    # 90 % of 20, of a demand of 100, for each of the two.
+    assert weights[US] == weights["alpha-ap-south"] == 180
+    assert weights[EU] == 640
+    assert world.documents["chat"].regions["eu-west"].shed_permille == 0
+    assert [world.tick() for _ in range(30)] == [None] * 30
