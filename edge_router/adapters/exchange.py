@@ -209,7 +209,7 @@ class Exchange(Delivery):
         trace = head.trace if self._trace is None else self._trace.lines
         if head.timeout_ms is not None:
             # For a target that is an edge itself; others pass it over.
-            left_s = self._limit_at - self._attempt_at
+            left_s = self.started + self._total_s() - self._attempt_at
             trace += b"x-leeward-timeout-ms: %d\r\n" % max(1, int(left_s * 1000))
         if asked is None:
             prefix = lane.prefix(head.method, head.path + head.query)
