@@ -9,9 +9,9 @@ strategy chooses among them, request by request.
                     those that the control plane excluded automatically. Better a doubtful target than an error;
                     never one that a person or policy excluded.
                  Never a target that is full, and none twice.
-most ejected Of a route's targets no more than `EJECTED_MOST` are out for a mere share of failures: of those beyond, who
+most ejected Of a route's targets no more than `max_ejected` are out for a mere share of failures: of those beyond, who
              still answer some, the best stay in. Who fails in a run has nobody's answers to offer and is out
-             all the same (docs/decisions/0017).
+             all the same (docs/decisions/0017). Envoy's `max_ejection_percent` is of one cluster's hosts, for any cause.
     cost, score, See `strategies`.
     hash
     weighted     The nth request takes the point n x 0.618… mod 1 on the line of weights. Multiples of the
@@ -228,7 +228,7 @@ class Chooser:
                     out += 1
                     if standing.partial:
                         partial.append((-standing.success, candidate.target.id))
-        beyond = out - int(total * EJECTED_MOST)
+        beyond = out - int(total * route.max_ejected)
         return [target for _, target in sorted(partial)[:beyond]] if beyond > 0 else ()
 
     def _offers(self, tier: TierEntry, now: float) -> bool:
@@ -240,10 +240,6 @@ class Chooser:
 
 def _has_any(tier: TierEntry, targets: Collection[str]) -> bool:
     return any(candidate.target.id in targets for candidate in (*tier.weighted, *tier.standby))
-
-
-EJECTED_MOST: Final = 0.5
-"""Of a route's targets. Envoy's `max_ejection_percent` (10 % there) is of one cluster's hosts and for any cause."""
 
 
 def not_longer(route: RouteEntry, target: TargetEntry) -> list[str]:

@@ -134,6 +134,8 @@ class RouteEntry:
     last_resort: tuple[Candidate, ...]
     """Excluded automatically and by nobody's word: asked only when nothing else is left."""
     score: ScoreWeights = EVEN_HANDED
+    max_ejected: float = 0.5
+    """Share of its targets that may be ejected for their share of failures."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,6 +288,7 @@ class _RouteBuilder:
             shares=tuple(total / 1000 for total in accumulate(tier.share for tier in tiers)),
             last_resort=tuple(last_resort),
             score=ScoreWeights(**self._route.score.model_dump()),
+            max_ejected=self._route.max_ejected_permille / 1000,
         )
 
     def _residents(self) -> list[tuple[int, TargetEntry]]:

@@ -354,3 +354,14 @@ def test_only_a_longer_context_is_longer() -> None:
     assert not_longer(entry, places[0].target) == ["small", "same", "unknown"]
     assert not_longer(entry, places[2].target) == ["small", "same", "large", "unknown"]
     assert not_longer(entry, places[3].target) == ["small", "same", "large", "unknown"]
+
+
+@pytest.mark.parametrize(("max_ejected", "asked"), [(0.0, "abcd"), (0.25, "acd"), (0.5, "cd"), (1.0, "d")])
+def test_how_many_may_be_out_is_the_routes_to_say(max_ejected: float, asked: str) -> None:
+    """From nobody to all."""
+    out = {"a": 0.4, "b": 0.3, "c": 0.45}
+    scene = Scene(
+        {n: Stand(state=Readiness.DOUBTFUL, partial=True, success=success) for n, success in out.items()}
+    )
+    entry = replace(route(tier(1, 1000, a=250, b=250, c=250, d=250)), max_ejected=max_ejected)
+    assert draws(scene.chooser(), entry, 500).keys() == set(asked)
