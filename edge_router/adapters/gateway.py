@@ -22,6 +22,7 @@ from edge_router.adapters.failovers import FailoverLog
 from edge_router.adapters.figures import EdgeCollector, Figures
 from edge_router.adapters.lane import Lane
 from edge_router.adapters.listener import ClientConnection
+from edge_router.adapters.spared import Accounts
 from edge_router.adapters.tracing import Tracing
 from edge_router.adapters.upstream import Pool
 from edge_router.core.attempts import BUDGET_MIN
@@ -97,11 +98,13 @@ class Gateway:
         self.coarse_now = clock.monotonic()
         """At the last sweep: exact enough for deadlines of seconds."""
         self.request_heads: Memo[RequestHead] = Memo(parse_request_head)
+        self.draw = rng.random
         self.chooser = Chooser(self.lane, rng.random, offset=rng.random())
         self._response_heads: Memo[ResponseHead] = Memo(parse_response_head)
         self._credentials = credentials
         self._supervisor = supervisor
         self._lanes: dict[str, Lane] = {}
+        self._accounts = Accounts()
         self._pools: dict[Origin, Pool] = {}
         self._server: asyncio.Server | None = None
         self._closed = False
@@ -179,13 +182,13 @@ class Gateway:
         windows = (lane.passive(now, window_s) for lane in self._lanes.values())
         return tuple(window for window in windows if window is not None)
 
-    def spare(self, until: Mapping[str, float]) -> None:
-        """Targets that have said elsewhere that they are at their limit, and until when (monotonic)."""
+    def spare(self, until: Mapping[str, tuple[float, float]]) -> None:
+        """Targets that have said elsewhere that they are at their limit, and until when (see `Spare`)."""
         now = self.monotonic()
-        for name, moment in until.items():
+        for name, ends in until.items():
             entry = self.table.targets.get(name)
-            if entry is not None and moment > now:
-                self.lane(entry).cool(moment - now, now)
+            if entry is not None and ends[0] > now:
+                self.lane(entry).spare(*ends)
 
     def parts(self, window_s: float) -> list[TargetPart]:
         """`passive` as counts, for the parent of several workers to merge."""
@@ -218,6 +221,7 @@ class Gateway:
                 self._credentials,
                 turned=self.turned.set,
                 share=self._share,
+                accounts=self._accounts,
             )
         elif lane.entry is not target:
             if lane.entry != target:
@@ -285,7 +289,7 @@ class Gateway:
                 if name not in self.table.targets and not lane.inflight
             ]
             for name in gone:
-                del self._lanes[name]
+                self._lanes.pop(name).leave()
 
     @property
     def _origins(self) -> set[Origin]:

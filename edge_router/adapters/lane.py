@@ -6,6 +6,7 @@ A lane outlives tables: the next decision finds the target as this edge knows it
 from collections.abc import Callable, Mapping
 from typing import Final
 
+from edge_router.adapters.spared import Accounts, Spared
 from edge_router.adapters.upstream import Pool
 from edge_router.core.admission import (
     CLEAN,
@@ -18,6 +19,7 @@ from edge_router.core.admission import (
     step,
 )
 from edge_router.core.choose import PeakEwma, Readiness
+from edge_router.core.cooling import Cooling
 from edge_router.core.merge import TargetPart, merged
 from edge_router.core.share import WHOLE, Share
 from edge_router.core.table import ResolvedCredential, TargetEntry
@@ -35,6 +37,7 @@ class Lane:
     """Mutable; one per target. Times are monotonic seconds."""
 
     __slots__ = (
+        "_accounts",
         "_clean",
         "_prefixes",
         "_share",
@@ -44,7 +47,6 @@ class Lane:
         "authenticated",
         "broken_run",
         "capacity",
-        "cool_until",
         "credential_line",
         "entry",
         "ewma",
@@ -52,6 +54,7 @@ class Lane:
         "lately",
         "pool",
         "possibly_billed",
+        "spared",
         "success",
         "totals",
         "ttft_floor_s",
@@ -66,13 +69,15 @@ class Lane:
         *,
         turned: Callable[[], None] = lambda: None,
         share: Share = WHOLE,
+        accounts: Accounts | None = None,
     ) -> None:
-        """`turned` is called when it is ejected."""
+        """`turned` is called when it is ejected or begins to cool; `accounts` are those of the edge."""
         self._turned = turned
         self._share = share
+        self._accounts = Accounts() if accounts is None else accounts
+        self.spared = Spared()
         self.inflight = 0
         self.admission: Admission = CLEAN
-        self.cool_until = 0.0
         self.ewma = PeakEwma()
         self.window = Window()
         self.lately = Lately(share.part(QUALITY_RESULTS))
@@ -87,12 +92,17 @@ class Lane:
         self.ttft_floor_s = 0.0
         """Twice its own p99: no first byte is called late before that."""
         self._clean = True
+        """Nothing is the matter: admitted, no demerits, not cooling."""
         self.bind(entry, pool, credentials)
 
     def bind(self, entry: TargetEntry, pool: Pool, credentials: Mapping[str, ResolvedCredential]) -> None:
         """Take the target as the table now has it."""
         self.entry = entry
         self.pool = pool
+        self.leave()
+        self.spared = self._accounts.of(entry)
+        self.spared.lanes.add(self)
+        self._clean = self._clean and not self.spared.until
         self.capacity = self._share.part(entry.capacity_inflight, entry.id)
         self._prefixes: dict[bytes, bytes] = {}
         self.credential_line = b""
@@ -102,6 +112,10 @@ class Lane:
         elif entry.credential:
             log.warning("target goes without its credential", target=entry.id, bound=credential is not None)
         self.authenticated = bool(self.credential_line)
+
+    def leave(self) -> None:
+        """It is gone, or another account's: its limit concerns it no more."""
+        self.spared.lanes.discard(self)
 
     def prefix(self, method: bytes, path: bytes) -> bytes:
         """The beginning of a request: request line, host, credential, via."""
@@ -127,14 +141,24 @@ class Lane:
             return Readiness.FULL
         if self._clean:
             return Readiness.READY
-        if now < self.cool_until:
+        if now < self.spared.until:
             return Readiness.COOLING
         return Readiness.READY if admits(self.admission, now) else Readiness.DOUBTFUL
 
     def due(self, now: float) -> float:
         """When it is expected back."""
         until = self.admission.until if self.admission.state is State.EJECTED else now
-        return max(until, self.cool_until)
+        return max(until, self.spared.until)
+
+    @property
+    def cool_until(self) -> float:
+        """Until when it is spared."""
+        return self.spared.until
+
+    @property
+    def partial(self) -> bool:
+        """Ejected for its share of failures: it answers some."""
+        return self.admission.by_share
 
     @property
     def latency_ms(self) -> float:
@@ -146,10 +170,31 @@ class Lane:
         """Expected wait, for the strategy `latency`."""
         return self.ewma.value * (self.inflight + 1)
 
-    def cool(self, seconds: float, now: float) -> None:
-        """Spare it for a while: it said that it is at its limit."""
-        self.cool_until = max(self.cool_until, now + seconds)
-        self._clean = False
+    def cool(self, cooling: Cooling, now: float) -> None:
+        """Spare it for a while, and all of its account: it said that it is at its limit."""
+        spared = self.spared
+        if now >= spared.until or (cooling.exhausted and now >= spared.exhausted_until):
+            # Once for each storm, not for each of its answers.
+            log.info(
+                "cooling",
+                target=self.entry.id,
+                seconds=round(cooling.seconds, 3),
+                exhausted=cooling.exhausted,
+            )
+            self._turned()
+        spared.until = max(spared.until, now + cooling.seconds)
+        if cooling.exhausted:
+            spared.exhausted_until = max(spared.exhausted_until, now + cooling.seconds)
+        for lane in spared.lanes:
+            lane._clean = False
+
+    def spare(self, until: float, exhausted_until: float) -> None:
+        """The same, as another of this edge's workers was told."""
+        spared = self.spared
+        spared.until = max(spared.until, until)
+        spared.exhausted_until = max(spared.exhausted_until, exhausted_until)
+        for lane in spared.lanes:
+            lane._clean = False
 
     # ------------------------------------------------------------ attempts
 
@@ -224,7 +269,8 @@ class Lane:
             inflight=self.inflight,
             admission=self.admission.state.value,
             broken_run=self.broken_run,
-            cool_until=self.cool_until,
+            cool_until=self.spared.until,
+            exhausted_until=self.spared.exhausted_until,
             judged=judged,
             garbled=garbled,
         )
@@ -245,7 +291,7 @@ class Lane:
             if admission.state is State.EJECTED:
                 self._turned()
         self.admission = admission
-        self._clean = admission is CLEAN and now >= self.cool_until
+        self._clean = admission is CLEAN and now >= self.spared.until
 
 
 _MAX_PREFIXES: Final = 64

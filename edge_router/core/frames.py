@@ -81,9 +81,10 @@ class Faults(msgspec.Struct, tag=True):
 
 
 class Spare(msgspec.Struct, tag=True):
-    """Targets that said they are at their limit, to another worker, and until when they are spared (monotonic)."""
+    """Targets that said they are at their limit, to another worker."""
 
-    until: dict[str, float]
+    until: dict[str, tuple[float, float]]
+    """Until when they are spared, and until when their account counts as having no quota left; monotonic."""
 
 
 class Measure(msgspec.Struct, tag=True):

@@ -32,6 +32,8 @@ class TargetPart(msgspec.Struct, array_like=True):
     admission: AdmissionName
     broken_run: int
     cool_until: float
+    exhausted_until: float
+    """Until when its account counts as having no quota left."""
     judged: int
     garbled: int
 
@@ -58,6 +60,7 @@ def merged(parts: Sequence[TargetPart], now: float) -> PassiveWindow:
         admission=_admission(parts),
         broken_run=sum(part.broken_run for part in parts if not _answered_since(part, parts)),
         cooling_s=max(0.0, max(part.cool_until for part in parts) - now),
+        quota_exhausted=any(now < part.exhausted_until for part in parts),
     )
 
 
@@ -75,18 +78,23 @@ class Coolings:
     Mutable; bounded by the targets that are cooling."""
 
     def __init__(self) -> None:
-        self.until: dict[str, float] = {}
+        self.until: dict[str, tuple[float, float]] = {}
+        """And until when their quota is used up."""
 
-    def news(self, parts: Sequence[TargetPart], now: float) -> dict[str, float]:
+    def news(self, parts: Sequence[TargetPart], now: float) -> dict[str, tuple[float, float]]:
         """What of a worker's report the others do not know yet."""
         news = {
-            part.target: part.cool_until
+            part.target: (part.cool_until, part.exhausted_until)
             for part in parts
-            if part.cool_until > max(now, self.until.get(part.target, 0.0) + _SAME_S)
+            if part.cool_until > now and self._is_longer(part)
         }
         if news:
-            self.until = {target: until for target, until in self.until.items() if until > now} | news
+            self.until = {target: ends for target, ends in self.until.items() if ends[0] > now} | news
         return news
+
+    def _is_longer(self, part: TargetPart) -> bool:
+        until, exhausted_until = self.until.get(part.target, (0.0, 0.0))
+        return part.cool_until > until + _SAME_S or part.exhausted_until > exhausted_until + _SAME_S
 
 
 _SAME_S: Final = 0.01

@@ -34,14 +34,23 @@ TO_WORKER = [
     Listen(),
     Faults([FaultOrder("f", b"{}", 12.5)]),
     Drain(2.5),
-    Spare({"t": 12.5}),
+    Spare({"t": (12.5, 0.0)}),
 ]
 TO_PARENT = [
     Serves(3, 0.001),
     Report(
         targets=[
             TargetPart(
-                "t", 10.0, Bins({Outcome.OK: 2}, {12: 2}, {9: 1}, 4.25, None), 1, "EJECTED", 3, 9.5, 10, 1
+                "t",
+                10.0,
+                Bins({Outcome.OK: 2}, {12: 2}, {9: 1}, 4.25, None),
+                1,
+                "EJECTED",
+                3,
+                9.5,
+                0.0,
+                10,
+                1,
             )
         ],
         loads=[LoadPart("chat", 0.5, 3, 1, 10.0)],

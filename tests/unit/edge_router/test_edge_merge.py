@@ -18,6 +18,7 @@ def part(window: Window, now: float, **more: object) -> TargetPart:
         "admission": "ADMITTING",
         "broken_run": 0,
         "cool_until": 0.0,
+        "exhausted_until": 0.0,
         "judged": 0,
         "garbled": 0,
     }
@@ -126,14 +127,18 @@ def test_a_cooling_is_news_once() -> None:
     """Told back by those who were told, it is not told again; a longer one is, and one that is over is forgotten."""
     coolings = Coolings()
     first = part(Window(), 5.0, cool_until=35.0)
-    assert coolings.news([first, part(Window(), 5.0)], 5.0) == {"t": 35.0}
+    assert coolings.news([first, part(Window(), 5.0)], 5.0) == {"t": (35.0, 0.0)}
     assert coolings.news([part(Window(), 5.0, cool_until=35.0 + 1e-9)], 5.2) == {}
-    assert coolings.news([part(Window(), 5.0, cool_until=50.0)], 6.0) == {"t": 50.0}
+    assert coolings.news([part(Window(), 5.0, cool_until=50.0)], 6.0) == {"t": (50.0, 0.0)}
     assert coolings.news([first], 60.0) == {}
     later = part(Window(), 5.0, cool_until=80.0)
     later.target = "u"
-    assert coolings.news([later], 61.0) == {"u": 80.0}
-    assert coolings.until == {"u": 80.0}
+    assert coolings.news([later], 61.0) == {"u": (80.0, 0.0)}
+    assert coolings.until == {"u": (80.0, 0.0)}
+    later.exhausted_until = 80.0
+    assert coolings.news([later], 61.0) == {"u": (80.0, 80.0)}
+    assert merged([later, first], 61.0).quota_exhausted
+    assert not merged([later, first], 81.0).quota_exhausted
 
 
 def test_loads_of_a_route_add_up() -> None:
