@@ -5,7 +5,7 @@ What an attempt is worth and whether the request may move is decided in `core.at
 they are called by the client's connection, by the target's, and by the sweep when `deadline` has passed.
 """
 
-from edge_router.adapters.delivery import Delivery
+from edge_router.adapters.degrading import Degrading
 from edge_router.adapters.struck import Struck
 from edge_router.adapters.tracing import CLIENT_GONE
 from edge_router.adapters.upstream import Connection
@@ -33,7 +33,7 @@ from shared.classify import Classified, Fault, Phase, of_fault
 from shared.vocabulary.terms import Outcome, Strategy
 
 
-class Exchange(Delivery):
+class Exchange(Degrading):
     """See the module. The sweep calls `timed_out` soon after `deadline`."""
 
     _paused = False
@@ -54,6 +54,9 @@ class Exchange(Delivery):
         tracing = gateway.tracing
         if tracing is not None and tracing.wants(self.route.id, self._head.traceparent):
             self._trace = self._begun(tracing)
+        ladder = self.route.ladder
+        if ladder is not None and self._settled(ladder, now):
+            return
         try:
             candidate = gateway.chooser.first(self.route, now, self._key())
         except Nobody as nobody:
@@ -210,8 +213,10 @@ class Exchange(Delivery):
             self._connection = None
             if self._calls_for_json and head.good_json:
                 tokens = keeps(self._endpoint.kind, body)
-                if tokens is not None:
+                if tokens is not None and (self.route.ladder is None or self._keeps_promise(body)):
                     self._whole(head, body, tokens)
+                    if self.route.ladder is not None:
+                        self._store(head, body, self._gateway.monotonic())
                     return
         judgement = judge(head, self._endpoint, streamed=self._streamed, credential=self._lane.authenticated)
         self._judgement = judgement
@@ -220,7 +225,10 @@ class Exchange(Delivery):
             return
         self._phase = Phase.BODY
         if judgement.outcome is Outcome.OK and self._asked is not None:
-            if self._streamed:
+            watching = self._watching() if self.route.ladder is not None else None
+            if watching is not None:
+                self._relay = watching
+            elif self._streamed:
                 self._relay = Events(self._endpoint.kind, choices=self._asked.choices)
             else:
                 self._relay = Whole(self._endpoint.kind)
@@ -262,7 +270,8 @@ class Exchange(Delivery):
         self._failures += ((self._candidate.target.id, judgement.error),)
         lone = judgement.outcome is Outcome.FAILED and judgement.course is Course.MOVE
         other = self._other(now, lone=lone)
-        if judgement.course is Course.MOVE and not isinstance(other, Candidate):
+        hands_on = judgement.course is Course.MOVE and not isinstance(other, Candidate)
+        if hands_on and not self._has_better(other, now):
             self._failures = self._failures[:-1]
             self._phase = Phase.BODY
             self._relay = Opaque()
@@ -274,6 +283,7 @@ class Exchange(Delivery):
 
     def _broken_before_answer(self, now: float) -> None:
         assert self._relay is not None
+        self._note_broken_promise()
         problem = self._relay.problem or NOT_JSON
         self._drop_attempt()
         self._fail(problem.outcome, problem.error, now)
@@ -357,7 +367,15 @@ class Exchange(Delivery):
             trace_id=trace.traceparent[3:35] if trace is not None else None,
         )
 
+    def _has_better(self, other: Candidate | Nobody | None, now: float) -> bool:
+        """Whether the route has opted into something better than handing on a target's failure."""
+        full = isinstance(other, Nobody) and other.full
+        return (full and self.route.lighter is not None) or self._has_instead(now)
+
     def _nobody(self, nobody: Nobody) -> None:
+        lighter = self.route.lighter
+        if lighter is not None and (nobody.full or nobody.shed) and self._step_down(lighter):
+            return
         if nobody.shed:
             self._refuse(Refusal.SHED, "this share of the traffic is turned away until there is capacity")
         elif nobody.full:

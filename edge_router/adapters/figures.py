@@ -285,6 +285,7 @@ class EdgeCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         gateway = self._gateway
         yield from gateway.figures.metrics()
+        yield from gateway.rungs.metrics()
         attempts = CounterMetricFamily(
             "leeward_edge_attempts", "Attempts at targets, by outcome.", labels=("target", "outcome")
         )
