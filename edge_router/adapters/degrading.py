@@ -300,7 +300,9 @@ class Degrading(Delivery):
         if content is None:
             return None
         detail = "; detail=no-target-answered" if failing else ""
-        fields = f"age: {int(age_s)}\r\ncache-status: leeward; hit; ttl={round(rung.ttl_s - age_s)}{detail}\r\n"
+        fields = (
+            f"age: {int(age_s)}\r\ncache-status: leeward; hit; ttl={round(rung.ttl_s - age_s)}{detail}\r\n"
+        )
         return _Instead("stored", content, fields.encode())
 
     def _delivered(self, stored: Stored, call: Call) -> bytes | None:

@@ -15,7 +15,7 @@ STORE_ENTRIES: Final = 16_384
 ANSWER_BYTES: Final = 256 * 1024
 """Of one answer."""
 ENTRY_BYTES: Final = 512
-"""What an entry takes besides its answer: key, tuple, objects. Measured at 380 to 470."""
+"""What an entry takes besides its answer: key, tuples, objects. Measured at 390."""
 SWEEP_S: Final = 10.0
 
 

@@ -191,6 +191,19 @@ def test_a_schema_beyond_the_bounds_is_not_used(schema: Any, value: Any) -> None
     assert perf_counter() - began < 1.0
 
 
+def test_a_long_answer_is_held_against_an_ordinary_schema() -> None:
+    """A hundred thousand characters times a few parts need no counting."""
+    schema = {
+        "type": "array",
+        "items": {"type": "object", "required": ["n"], "properties": {"n": {"type": "integer"}}},
+    }
+    promise = Promise(json.dumps(schema).encode())
+    rows: list[dict[str, Any]] = [{"n": n} for n in range(10_000)]
+    assert whole_keeps(Kind.CHAT, promise, chat(json.dumps(rows)))
+    rows[-1] = {}
+    assert not whole_keeps(Kind.CHAT, promise, chat(json.dumps(rows)))
+
+
 def test_recursion_within_bounds_is_used() -> None:
     """Lists and trees that refer to themselves are ordinary schemas."""
     schema = {
