@@ -141,7 +141,7 @@ class Gateway:
         self.table = table
         self.chooser.keep(table.routes)
         self.figures.keep(table.routes)
-        self.rungs.keep(table.routes)
+        self.rungs.keep(table)
 
     # ------------------------------------------------------------ what others ask
 

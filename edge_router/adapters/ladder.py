@@ -6,7 +6,7 @@ from typing import Final
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from edge_router.core.ladder.store import AnswerStore
-from edge_router.core.table import RouteEntry
+from edge_router.core.table import RouteEntry, RouteTable
 
 HIT: Final = "hit"
 """A fresh stored answer given without asking a target: no failure, and not counted as degraded."""
@@ -43,12 +43,14 @@ class Rungs:
                 limits_s[name] = stored.ttl_s + stored.stale_s
         self.store.sweep(limits_s, now)
 
-    def keep(self, routes: Mapping[str, RouteEntry]) -> None:
-        """Forget the counts of routes that are gone."""
-        for key in [key for key in self._used if key[0] not in routes]:
+    def keep(self, table: RouteTable) -> None:
+        """Forget the counts of routes and targets that are gone."""
+        for key in [key for key in self._used if key[0] not in table.routes]:
             del self._used[key]
-        for route in [route for route in self._hand_offs if route not in routes]:
+        for route in [route for route in self._hand_offs if route not in table.routes]:
             del self._hand_offs[route]
+        for target in [target for target in self._broken_promises if target not in table.targets]:
+            del self._broken_promises[target]
 
     def metrics(self) -> Iterator[Metric]:
         """For Prometheus."""

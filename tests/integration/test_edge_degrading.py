@@ -5,6 +5,7 @@ import json
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from typing import Any
 
 import anthropic
@@ -12,6 +13,8 @@ import openai
 import pytest
 
 from edge_router.core.ladder.store import ANSWER_BYTES, AnswerStore
+from edge_router.core.table import build_table
+from shared.vocabulary.decision import DecidedTier, Decision, RegionDecision, Term, WeightedTarget
 from tests.support.data_path import (
     COMPLETION,
     DONE,
@@ -512,6 +515,29 @@ async def test_who_will_not_be_degraded_does_not_step_down() -> None:
         assert (await edge.ask(b'{"model":"chat","input":"x"}', path="/v1/embeddings")).status == 503
         assert (await edge.ask(call(previous_response_id="r"), path="/v1/responses")).status == 503
         assert not targets["l"].seen
+
+
+async def test_a_share_that_is_shed_steps_down() -> None:
+    """The decision turns all of it away: the lighter route takes what it has room for."""
+    targets = {"a": Target(answer()), "l": Target(answer(COMPLETION.replace(b"hello", b"light")))}
+    async with serving(targets, light_world()) as edge:
+        tier = DecidedTier(share_permille=0, targets=(WeightedTarget(id="a", weight_permille=1000),))
+        shed = Decision(
+            route="chat",
+            generation=1,
+            seq=1,
+            config_version=1,
+            regions={
+                region.id: RegionDecision(tiers=(tier,), shed_permille=1000)
+                for region in edge.config.fleet.regions
+            },
+            decided_at=datetime(2030, 1, 1, tzinfo=UTC),
+            term=Term(holder="c", epoch=1),
+        )
+        edge.gateway.swap(build_table(edge.config, {"chat": shed}, shed.version, region="us-east"))
+        got = await edge.ask(call())
+        assert (said(got), got.fields["x-leeward-stepped-down"]) == ("light", "light")
+        assert not targets["a"].seen
 
 
 async def test_one_step_and_then_the_other_rungs() -> None:
