@@ -15,9 +15,9 @@ from control_plane.loops.gauges import Gauges
 from control_plane.loops.mirror import Mirror
 from control_plane.metrics import Metrics as ControlPlaneMetrics
 from edge_router.adapters.figures import BROKEN, EdgeCollector, Figures
+from edge_router.adapters.ladder import HIT, STEP_DOWN, Rungs
 from edge_router.core.admission import CLEAN
 from edge_router.core.loads import Ended
-from edge_router.adapters.ladder import HIT, STEP_DOWN, Rungs
 from edge_router.metrics import Metrics as EdgeMetrics
 from ops.metric_table import families, rewritten
 from prober.metrics import Metrics as ProberMetrics
