@@ -14,18 +14,16 @@ from edge_router.adapters.delivery import Delivery
 from edge_router.adapters.figures import DEGRADED
 from edge_router.adapters.ladder import HIT, STEP_DOWN
 from edge_router.core.answers import Refusal
-from edge_router.core.attempts import MAX_ATTEMPTS
+from edge_router.core.attempts import MAX_ATTEMPTS, Judgement
 from edge_router.core.choose import Nobody
-from edge_router.core.endpoints import Kind
 from edge_router.core.ladder import directives, rules, shapes, streams
 from edge_router.core.ladder.assemble import assemble
 from edge_router.core.ladder.call import Call, read
 from edge_router.core.ladder.plan import Ladder
 from edge_router.core.ladder.promised import Promise, promise_of, whole_keeps
-from edge_router.core.ladder.relays import BROKEN_PROMISE, CheckedWhole, KeptWhole, WatchedEvents
 from edge_router.core.ladder.store import ANSWER_BYTES, Key, Stored
+from edge_router.core.ladder.watch import BROKEN_PROMISE, Watch
 from edge_router.core.messages import refusal_fields, told
-from edge_router.core.relay import Relay
 from edge_router.core.table import Candidate, RouteEntry
 from edge_router.core.wire import ResponseHead
 from shared.vocabulary.terms import Outcome
@@ -34,6 +32,8 @@ _DEGRADABLE: Final = frozenset(
     {Refusal.UPSTREAM, Refusal.TIMEOUT, Refusal.FULL, Refusal.SHED, Refusal.NO_TARGET}
 )
 """Nobody could answer. Everything else is between the client and the edge."""
+EVENTS_BYTES: Final = 4 * ANSWER_BYTES
+"""Of a stream that may be stored: events take several times what they say."""
 
 
 class _Instead(NamedTuple):
@@ -183,7 +183,7 @@ class Degrading(Delivery):
             asked is None
             or asked.bound
             or self._head.never_degrade
-            or self._endpoint.kind is Kind.EMBEDDINGS  # of another model they are in another space
+            or self._endpoint.operation == "embeddings"  # of another model they are in another space
             or self.attempts >= MAX_ATTEMPTS
         ):
             return False
@@ -239,25 +239,24 @@ class Degrading(Delivery):
         """Whether an answer in one piece is the JSON that was asked for, if it was."""
         return self._promise is None or whole_keeps(self._endpoint.kind, self._promise, content)
 
-    def _watching(self) -> Relay | None:
-        """The relay for an answer that must be seen whole; None where the ordinary one will do."""
+    def _watching(self, judgement: Judgement) -> Watch | None:
+        """Who sees all of the answer whose head has just come; None where nobody needs to."""
         ladder, asked = self.route.ladder, self._asked
-        if ladder is None or asked is None:
+        if ladder is None or asked is None or judgement.outcome is not Outcome.OK:
             return None
-        kind = self._endpoint.kind
-        stores = ladder.stored is not None
-        if self._streamed and (stores or self._promise is not None):
-            return WatchedEvents(
-                kind, choices=asked.choices, most_bytes=4 * ANSWER_BYTES, promise=self._promise
-            )
-        if self._promise is not None:
-            return CheckedWhole(kind, self._promise)
-        return KeptWhole(kind, most_bytes=ANSWER_BYTES) if stores else None
+        if self._committed:
+            return self._watch  # the answer goes on
+        if self._promise is None and not self._stores(ladder):
+            return None
+        most_bytes = EVENTS_BYTES if self._streamed else ANSWER_BYTES
+        return Watch(
+            self._endpoint.kind, streamed=self._streamed, most_bytes=most_bytes, promise=self._promise
+        )
 
     def _won(self, now: float) -> None:
-        relay = self._relay
-        if isinstance(relay, WatchedEvents | KeptWhole) and self._judgement.outcome is Outcome.OK:
-            content = relay.content
+        watch = self._watch
+        if watch is not None and self._judgement.outcome is Outcome.OK:
+            content = watch.content
             if content is not None:
                 self._store(self._response, content, now)
         super()._won(now)
@@ -271,9 +270,7 @@ class Degrading(Delivery):
     def _store(self, response: ResponseHead, content: bytes, now: float) -> None:
         """Keep a good answer, as far as route, request and target allow."""
         ladder = self.route.ladder
-        if ladder is None or ladder.stored is None or self._stepped or self._head.never_degrade:
-            return
-        if directives.read(self._head.cache_control).no_store or b"no-store" in _cache_control(response):
+        if ladder is None or not self._stores(ladder) or b"no-store" in _cache_control(response):
             return
         call = self._read_call()
         if call is None:
@@ -284,6 +281,12 @@ class Degrading(Delivery):
                 return
             content = msgspec.json.encode(whole)
         self._gateway.rungs.store.keep(self._place(call), content, now)
+
+    def _stores(self, ladder: Ladder) -> bool:
+        """Whether route and request allow that the answer is kept."""
+        if ladder.stored is None or self._stepped or self._head.never_degrade:
+            return False
+        return not directives.read(self._head.cache_control).no_store and self._read_call() is not None
 
     def _stored(self, ladder: Ladder, now: float, *, failing: bool) -> _Instead | None:
         rung, call = ladder.stored, self._read_call()
@@ -318,8 +321,8 @@ class Degrading(Delivery):
         if not self._called:
             self._called = True
             if self._asked is not None and not self._asked.bound:
-                query = b"\r\nquery:" + self._head.query if self._head.query else b""
-                self._call = read(self._endpoint.kind, self._body, self._head.forward + query)
+                lines = self._head.forward + b"\r\nquery:" + self._head.query
+                self._call = read(self._endpoint.kind, self._body, lines)
         return self._call
 
 

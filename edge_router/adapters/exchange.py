@@ -220,15 +220,14 @@ class Exchange(Degrading):
                     return
         judgement = judge(head, self._endpoint, streamed=self._streamed, credential=self._lane.authenticated)
         self._judgement = judgement
+        if self.route.ladder is not None:
+            self._watch = self._watching(judgement)
         if judgement.course is not Course.PASS:
             self._unwelcome(judgement, head, body, done)
             return
         self._phase = Phase.BODY
         if judgement.outcome is Outcome.OK and self._asked is not None:
-            watching = self._watching() if self.route.ladder is not None else None
-            if watching is not None:
-                self._relay = watching
-            elif self._streamed:
+            if self._streamed:
                 self._relay = Events(self._endpoint.kind, choices=self._asked.choices)
             else:
                 self._relay = Whole(self._endpoint.kind)

@@ -84,7 +84,7 @@ def read(kind: str, body: bytes, fields: bytes = b"") -> Call | None:
         canonical = json.dumps(same, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     except (ValueError, RecursionError):
         return None
-    lines = b"\r\n".join(sorted(line for line in fields.splitlines() if line.startswith(VARYING)))
+    lines = b"\r\n".join(sorted(_plain(line) for line in fields.splitlines() if line.startswith(VARYING)))
     options = members.get("stream_options")
     return Call(
         digest=hashlib.sha256(b"%b\n%b\n%b" % (kind.encode(), lines, canonical.encode())).digest(),
@@ -93,6 +93,14 @@ def read(kind: str, body: bytes, fields: bytes = b"") -> Call | None:
         stream=members.get("stream") is True,
         usage=isinstance(options, dict) and options.get("include_usage") is True,
     )
+
+
+def _plain(line: bytes) -> bytes:
+    """A query without its parameters `alt` (how Gemini's answers are delivered) and `key` (who asks)."""
+    if not line.startswith(b"query:"):
+        return line
+    parameters = line[6:].lstrip(b"?").split(b"&")
+    return b"query:" + b"&".join(one for one in parameters if not one.startswith((b"alt=", b"key=")))
 
 
 class _Ambiguous(ValueError):

@@ -91,6 +91,8 @@ def test_kind_versions_and_query_count() -> None:
     ]
     assert len({digest(fields=field) for field in fields}) == len(fields)
     assert digest(fields=b"user-agent: a\r\naccept: b\r\n") == digest()
+    assert digest(fields=b"query:?v=1&alt=sse&key=k") == digest(fields=b"query:?v=1")
+    assert digest(fields=b"query:?alt=sse") == digest(fields=b"query:")
     assert digest(fields=fields[1] + fields[2]) == digest(fields=fields[2] + fields[1])
 
 
