@@ -114,12 +114,13 @@ class Degrading(Delivery):
         self._close(200, now, instead=DEGRADED)
         self._answer(instead, b"%bx-leeward-degraded: %b\r\n" % (fields, instead.rung.encode()))
 
-    def _has_instead(self, now: float) -> bool:
-        """Whether there is an answer that is better than a target's 503."""
+    def _has_better(self, other: Candidate | Nobody | None, now: float) -> bool:
+        """Whether the route has opted into something better than handing on a target's failure."""
         ladder = self.route.ladder
-        if ladder is None:
-            return False
-        self._instead = self._find_instead(ladder, now)
+        if self.route.lighter is not None and isinstance(other, Nobody) and other.full:
+            return True
+        if ladder is not None:
+            self._instead = self._find_instead(ladder, now)
         return self._instead is not None
 
     def _find_instead(self, ladder: Ladder, now: float) -> _Instead | None:

@@ -67,6 +67,9 @@ class TargetEntry:
     provider: str = ""
     price: float = 0.0
     """US dollars for a million tokens, three of input to one of output."""
+    context_length: int = 0
+    """Tokens; 0 when the fleet does not say."""
+    capabilities: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +139,8 @@ class RouteEntry:
     """What it has opted into for when no target answers; None for most."""
     lighter: "RouteEntry | None" = None
     """The route to step down to."""
+    max_ejected: float = 0.5
+    """Share of its targets that may be ejected for their share of failures."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,6 +249,8 @@ def _target_entry(target: Target) -> TargetEntry:
         reasoning="reasoning" in target.capabilities,
         provider=target.provider,
         price=(3.0 * target.cost.input_usd_per_mtok + target.cost.output_usd_per_mtok) / 4.0,
+        context_length=target.context_length or 0,
+        capabilities=frozenset(target.capabilities),
     )
 
 
@@ -292,6 +299,7 @@ class _RouteBuilder:
             last_resort=tuple(last_resort),
             score=ScoreWeights(**self._route.score.model_dump()),
             ladder=ladder_of(self._route),
+            max_ejected=self._route.max_ejected_permille / 1000,
         )
 
     def _residents(self) -> list[tuple[int, TargetEntry]]:

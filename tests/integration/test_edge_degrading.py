@@ -149,6 +149,14 @@ async def test_a_clients_own_fault_does_not() -> None:
         assert (got.status, rung(got)) == (400, None)
 
 
+async def test_a_question_too_long_for_every_target_does_not_either() -> None:
+    """It may move to a longer context; when there is none, the error is the client's to read."""
+    body = b'{"error":{"message":"too long","type":"invalid_request_error","code":"context_length_exceeded"}}'
+    async with serving(pair(answer(body, status="400 Bad Request")), world(ALL)) as edge:
+        got = await edge.ask(call())
+        assert (got.status, rung(got), got.body) == (400, None, body)
+
+
 async def test_a_killed_fleet_still_answers_from_memory() -> None:
     """SIGKILL to every target's process: refused connections, and the answers that were given before."""
     script = (
