@@ -7,7 +7,7 @@ they are called by the client's connection, by the target's, and by the sweep wh
 
 from typing import Final
 
-from edge_router.adapters.delivery import Delivery
+from edge_router.adapters.degrading import Degrading
 from edge_router.adapters.struck import Struck
 from edge_router.adapters.tracing import CLIENT_GONE
 from edge_router.adapters.upstream import Connection
@@ -39,7 +39,7 @@ from shared.classify import Classified, Fault, Phase, of_fault
 from shared.vocabulary.terms import Outcome, Strategy
 
 
-class Exchange(Delivery):
+class Exchange(Degrading):
     """See the module. The sweep calls `timed_out` soon after `deadline`."""
 
     _again: Candidate | None = None
@@ -64,6 +64,9 @@ class Exchange(Delivery):
         tracing = gateway.tracing
         if tracing is not None and tracing.wants(self.route.id, self._head.traceparent):
             self._trace = self._begun(tracing)
+        ladder = self.route.ladder
+        if ladder is not None and self._settled(ladder, now):
+            return
         try:
             candidate = gateway.chooser.first(self.route, now, self._key())
         except Nobody as nobody:
@@ -230,11 +233,15 @@ class Exchange(Delivery):
             self._connection = None
             if self._calls_for_json and head.good_json:
                 tokens = keeps(self._endpoint.kind, body)
-                if tokens is not None:
+                if tokens is not None and (self.route.ladder is None or self._keeps_promise(body)):
                     self._whole(head, body, tokens)
+                    if self.route.ladder is not None:
+                        self._store(head, body, self._gateway.monotonic())
                     return
         judgement = judge(head, self._endpoint, streamed=self._streamed, credential=self._lane.authenticated)
         self._judgement = judgement
+        if self.route.ladder is not None:
+            self._watch = self._watching(judgement)
         if head.status in TOLD_STATUSES and self._asked is not None:
             self._phase = Phase.BODY
             self._relay = Withheld()
@@ -302,7 +309,9 @@ class Exchange(Delivery):
         self._failures += ((self._candidate.target.id, judgement.error),)
         lone = judgement.outcome is Outcome.FAILED and judgement.course is Course.MOVE
         other = self._other(now, lone=lone)
-        if judgement.course is Course.MOVE and not isinstance(other, Candidate):
+        hands_on = judgement.course is Course.MOVE and not isinstance(other, Candidate)
+        # Without an outcome it was the client's fault, at every target: nothing else answers that.
+        if hands_on and (judgement.outcome is None or not self._has_better(other, now)):
             self._failures = self._failures[:-1]
             self._phase = Phase.BODY
             self._relay = Opaque()
@@ -317,6 +326,7 @@ class Exchange(Delivery):
         if self._relay.problem is None and isinstance(self._relay, Withheld):
             self._heard_out(self._relay)
             return
+        self._note_broken_promise()
         problem = self._relay.problem or NOT_JSON
         if problem.outcome is Outcome.THROTTLED:
             self._lane.cool(UNSAID, now)
@@ -423,6 +433,9 @@ class Exchange(Delivery):
         )
 
     def _nobody(self, nobody: Nobody) -> None:
+        lighter = self.route.lighter
+        if lighter is not None and (nobody.full or nobody.shed) and self._step_down(lighter):
+            return
         if nobody.shed:
             self._refuse(Refusal.SHED, "this share of the traffic is turned away until there is capacity")
         elif nobody.full:
