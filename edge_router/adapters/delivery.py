@@ -18,7 +18,8 @@ from edge_router.core.attempts import Judgement
 from edge_router.core.body import Asked
 from edge_router.core.endpoints import Endpoint
 from edge_router.core.messages import answer_head, refusal_fields
-from edge_router.core.relay import FINISH_S, Events, Relay, Step, Verdict
+from edge_router.core.recovery import Held, Recovery
+from edge_router.core.relay import FINISH_S, Events, Relay, Step, Verdict, Whole
 from edge_router.core.table import Candidate, RouteEntry
 from edge_router.core.tokens import NONE, Tokens, tokens_of
 from edge_router.core.wire import RequestHead, ResponseHead
@@ -52,6 +53,10 @@ class Delivery(ABC):
     """It has moved on beyond its free move."""
     _tokens = NONE
     """As the answer's last bytes say."""
+    _recovery: Recovery | None = None
+    """Of streams whose route asks for more than that broken ones end in-band."""
+    _reserved = 0
+    """Bytes of an answer that are held, as the gateway counts them."""
 
     # Of the attempt under way, set as it begins:
     _candidate: Candidate
@@ -131,8 +136,8 @@ class Delivery(ABC):
             self.deadline = idle_at if idle_at < self._limit_at else self._limit_at  # noqa: FURB136  (min() is a call)
             return
         if verdict is Verdict.HOLD:
-            if not self._streamed:
-                self._wait(self._idle_s)
+            if not self._streamed or self._recovery is not None:
+                self._holding()
             return
         now = self._gateway.monotonic()
         self._note_tokens(content)
@@ -144,18 +149,47 @@ class Delivery(ABC):
         if verdict is Verdict.COMPLETE:
             self._client.send_last(content, chunked=self.chunked)
             self._won(now)
-        elif verdict is Verdict.BROKEN:
-            if content:
-                self._client.send_content(content, chunked=self.chunked)
-            self._break_off(now)
-        else:
-            if content:
-                self._client.send_content(content, chunked=self.chunked)
-            self._wait(FINISH_S if verdict is Verdict.FINISHING else self._idle_s, now)
+            return
+        if content:
+            self._client.send_content(content, chunked=self.chunked)
+        if verdict is Verdict.BROKEN:
+            if self._recovery is None or not self._resumes(self._recovery, now):
+                self._break_off(now)
+            return
+        if verdict is Verdict.RESUMED:
+            self._resumed(now)
+        self._wait(FINISH_S if verdict is Verdict.FINISHING else self._idle_s, now)
 
     @abstractmethod
     def _broken_before_answer(self, now: float) -> None:
         """Nothing of this answer has gone out, and nothing will: the request may still move."""
+
+    @abstractmethod
+    def _resumes(self, recovery: Recovery, now: float) -> bool:
+        """Whether another target is to go on with a stream that is broken; if not, nothing has been done."""
+
+    @abstractmethod
+    def _resumed(self, now: float) -> None:
+        """Another target has caught up with a broken stream: what follows is its."""
+
+    def _holding(self) -> None:
+        """More of an answer is held back: within the memory that there is for it, and not without end."""
+        relay = self._relay
+        if isinstance(relay, Whole) or (isinstance(relay, Held) and relay.substance):
+            gateway = self._gateway
+            growth = relay.held - self._reserved
+            if gateway.reserved_bytes + growth > gateway.limits.reserved_bytes:
+                self._take(relay.let_go())
+                return
+            gateway.reserved_bytes += growth
+            self._reserved += growth
+            finishing = isinstance(relay, Held) and relay.finishing
+            self._wait(FINISH_S if finishing else self._idle_s)
+
+    def _free(self) -> None:
+        """The gateway's memory has what this request held of it."""
+        self._gateway.reserved_bytes -= self._reserved
+        self._reserved = 0
 
     def _commit(self, *, complete: int | None, now: float) -> None:
         """The answer begins: from here on, it is this target's."""
@@ -205,6 +239,8 @@ class Delivery(ABC):
             self._connection = None
         if self._streamed:
             self._gateway.figures.stream_ended("complete")
+            if self._recovery is not None and self._recovery.hides_usage:
+                self._tokens = self._recovery.tokens
         if self._tokens is not NONE and self._asked is not None:
             self._gateway.figures.used(self.route.id, self._tokens)
         self._close(self._response.status, now)
@@ -221,14 +257,20 @@ class Delivery(ABC):
         trace = self._traced(now)
         if trace is not None:
             trace.attempt_ended(self._response.status, problem.error, now, outcome=problem.outcome)
-        self._gateway.figures.broke_off(problem.error)
+        event = b""
+        if isinstance(relay, (Events, Held)) and not problem.told:
+            message = f"{self._candidate.target.id}: {problem.message}"
+            recovery = self._recovery
+            if recovery is not None and recovery.resumes:
+                message += f"; not resumed, for {recovery.impossible}"
+            event = last_event(self._endpoint.kind, "stream_broken", message)
+        self._end_broken(problem.error, event, now)
+
+    def _end_broken(self, error: str, event: bytes, now: float) -> None:
+        """The answer ends here, without a clean end; `event` says why."""
+        self._gateway.figures.broke_off(error)
         if self._streamed:
             self._gateway.figures.stream_ended("broken")
-        event = b""
-        if isinstance(relay, Events) and not problem.told:
-            event = last_event(
-                self._endpoint.kind, "stream_broken", f"{self._candidate.target.id}: {problem.message}"
-            )
         self._close(self._response.status, now, instead=BROKEN)
         self._client.break_off(event, chunked=self.chunked)
 
@@ -299,6 +341,8 @@ class Delivery(ABC):
         gateway.exchanges.discard(self)
         if self._extra:
             gateway.extra_active -= 1
+        if self._reserved:
+            self._free()
         gateway.figures.answered(
             self.route.id, status, now - self.started, code, tenant=self._tenant, instead=instead
         )

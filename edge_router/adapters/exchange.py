@@ -9,7 +9,7 @@ from edge_router.adapters.delivery import Delivery
 from edge_router.adapters.struck import Struck
 from edge_router.adapters.tracing import CLIENT_GONE
 from edge_router.adapters.upstream import Connection
-from edge_router.core.answers import Refusal
+from edge_router.core.answers import Refusal, last_event
 from edge_router.core.attempts import (
     MAX_ATTEMPTS,
     REPLAY_BYTES,
@@ -25,7 +25,8 @@ from edge_router.core.choose import Nobody
 from edge_router.core.fault_filter import Effect
 from edge_router.core.messages import call_request, plain_request, told
 from edge_router.core.promise import keeps
-from edge_router.core.relay import NOT_JSON, Events, Opaque, Problem, Verdict, Whole
+from edge_router.core.recovery import DIVERGED, How, Recovery
+from edge_router.core.relay import NOT_JSON, Events, Opaque, Problem, Relay, Verdict, Whole
 from edge_router.core.strategies import affinity
 from edge_router.core.table import Candidate
 from edge_router.core.wire import ResponseHead
@@ -54,6 +55,10 @@ class Exchange(Delivery):
         tracing = gateway.tracing
         if tracing is not None and tracing.wants(self.route.id, self._head.traceparent):
             self._trace = self._begun(tracing)
+        rules = self.route.streams
+        if rules is not None and self._streamed and self._asked is not None:
+            self._recovery = Recovery(self._endpoint.kind, rules, self._body, self._asked)
+            self._body, self._asked = self._recovery.request
         try:
             candidate = gateway.chooser.first(self.route, now, self._key())
         except Nobody as nobody:
@@ -220,10 +225,16 @@ class Exchange(Delivery):
             return
         self._phase = Phase.BODY
         if judgement.outcome is Outcome.OK and self._asked is not None:
-            if self._streamed:
+            if not self._streamed:
+                self._relay = Whole(self._endpoint.kind)
+            elif self._recovery is None:
                 self._relay = Events(self._endpoint.kind, choices=self._asked.choices)
             else:
-                self._relay = Whole(self._endpoint.kind)
+                self._relay = self._attended(self._recovery)
+        elif self._committed:
+            self._drop_attempt()
+            self._fail(None, "http_response_status", self._gateway.monotonic())  # no part of a stream
+            return
         else:
             self._relay = Opaque()
         self._take(self._relay.feed(body, done))
@@ -262,7 +273,7 @@ class Exchange(Delivery):
         self._failures += ((self._candidate.target.id, judgement.error),)
         lone = judgement.outcome is Outcome.FAILED and judgement.course is Course.MOVE
         other = self._other(now, lone=lone)
-        if judgement.course is Course.MOVE and not isinstance(other, Candidate):
+        if judgement.course is Course.MOVE and not isinstance(other, Candidate) and not self._committed:
             self._failures = self._failures[:-1]
             self._phase = Phase.BODY
             self._relay = Opaque()
@@ -298,6 +309,8 @@ class Exchange(Delivery):
 
     def _end_attempt(self, outcome: Outcome | None, error: str, now: float, *, status: int | None) -> None:
         self._relay = None
+        if self._reserved:
+            self._free()
         self._lane.ended(outcome, now, trial=self._trial)
         if self._sent_any:
             self._lane.possibly_billed += 1
@@ -332,13 +345,56 @@ class Exchange(Delivery):
                 self._gateway.extra_active += 1
             self._gateway.figures.moved(self.route.id)
             self._tell_move(other, now)
+            if self._committed and self._recovery is not None:
+                self._body, self._asked = self._recovery.again(prefill=other.target.prefill)
             self._attempt(other, now)
+        elif self._committed:
+            self._unresumed(now)
         elif isinstance(other, Nobody) and other.full:
             self._nobody(other)
         elif now >= self._limit_at or self._failures[-1][1].endswith("timeout"):
             self._refuse(Refusal.TIMEOUT, f"no target answered in time ({told(self._failures)})")
         else:
             self._refuse(Refusal.UPSTREAM, f"no target could answer ({told(self._failures)})")
+
+    # ------------------------------------------------------------ resuming
+
+    def _attended(self, recovery: Recovery) -> Relay:
+        """How the answer to a stream with rules of its own is handed on."""
+        if not self._committed:
+            return recovery.first()
+        if self._paused and self._connection is not None:
+            self._connection.pause()
+        return recovery.next(self._candidate.target.id, self.attempts)
+
+    def _resumes(self, recovery: Recovery, now: float) -> bool:
+        assert self._relay is not None
+        problem = self._relay.problem
+        assert problem is not None
+        if not recovery.resumes:
+            return False
+        if recovery.how is not None and problem.error == DIVERGED:
+            self._gateway.figures.recovered(recovery.how, "diverged")
+        if recovery.impossible:
+            self._gateway.figures.recovered("none", "impossible")
+            return False
+        self._drop_attempt()
+        self._failures += ((self._candidate.target.id, problem.error),)
+        self._end_attempt(problem.outcome, problem.error, now, status=self._response.status)
+        self._go(self._other(now, lone=problem.outcome is Outcome.FAILED), now)
+        return True
+
+    def _resumed(self, now: float) -> None:
+        assert self._recovery is not None
+        self._first_at = now
+        self._gateway.figures.recovered(self._recovery.how or How.REPLAY, "resumed")
+
+    def _unresumed(self, now: float) -> None:
+        """A stream that has begun has no target left that could go on with it."""
+        self._gateway.figures.recovered("none", "no_target")
+        message = f"the stream could not be resumed ({told(self._failures)})"
+        event = last_event(self._endpoint.kind, "stream_broken", message)
+        self._end_broken(self._failures[-1][1], event, now)
 
     def _tell_move(self, other: Candidate, now: float) -> None:
         failed, error = self._failures[-1]

@@ -23,7 +23,7 @@ import msgspec
 from shared.vocabulary.base import NO_VERSION, Version
 from shared.vocabulary.config import ClientKey, FleetConfig, Route, Target
 from shared.vocabulary.decision import Decision, RegionDecision
-from shared.vocabulary.terms import Dialect, Strategy
+from shared.vocabulary.terms import Dialect, Strategy, StreamRecovery
 
 
 class Unsafe(ValueError):
@@ -66,6 +66,8 @@ class TargetEntry:
     provider: str = ""
     price: float = 0.0
     """US dollars for a million tokens, three of input to one of output."""
+    prefill: bool = False
+    """It goes on from an answer that a request already holds the beginning of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +115,13 @@ class ScoreWeights(NamedTuple):
 EVEN_HANDED: Final = ScoreWeights()
 
 
+class StreamRules(NamedTuple):
+    """What a route asks of its streams beyond ending broken ones in-band."""
+
+    recovery: StreamRecovery
+    usage: bool
+
+
 @dataclass(frozen=True, slots=True)
 class RouteEntry:
     """One route for this edge's region."""
@@ -131,6 +140,8 @@ class RouteEntry:
     last_resort: tuple[Candidate, ...]
     """Excluded automatically and by nobody's word: asked only when nothing else is left."""
     score: ScoreWeights = EVEN_HANDED
+    streams: StreamRules | None = None
+    """None where nothing is asked: those streams take the short way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,6 +212,12 @@ def build_table(
     )
 
 
+def _stream_rules(route: Route) -> StreamRules | None:
+    if route.stream_recovery is StreamRecovery.TERMINATE and not route.stream_usage:
+        return None
+    return StreamRules(route.stream_recovery, route.stream_usage)
+
+
 def _timeouts(route: Route) -> Timeouts:
     given = route.timeouts.model_dump()
     return Timeouts(**{**given, "first_byte_s": given["first_byte_s"] or given["total_s"]})
@@ -232,6 +249,7 @@ def _target_entry(target: Target) -> TargetEntry:
         credential=target.credential,
         capacity_inflight=target.capacity_inflight,
         reasoning="reasoning" in target.capabilities,
+        prefill="prefill" in target.capabilities,
         provider=target.provider,
         price=(3.0 * target.cost.input_usd_per_mtok + target.cost.output_usd_per_mtok) / 4.0,
     )
@@ -281,6 +299,7 @@ class _RouteBuilder:
             shares=tuple(total / 1000 for total in accumulate(tier.share for tier in tiers)),
             last_resort=tuple(last_resort),
             score=ScoreWeights(**self._route.score.model_dump()),
+            streams=_stream_rules(self._route),
         )
 
     def _residents(self) -> list[tuple[int, TargetEntry]]:

@@ -1,12 +1,12 @@
 """A route, as the fleet's configuration writes it: what it matches, its tiers, deadlines and choices."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
 from shared.vocabulary.base import ConfigModel, Id, PositiveSeconds
 from shared.vocabulary.monitor import Path, Text
-from shared.vocabulary.terms import Strategy
+from shared.vocabulary.terms import Strategy, StreamRecovery
 
 MAX_TARGETS = 100_000
 
@@ -74,4 +74,8 @@ class Route(ConfigModel):
     score: Score = Score()
     residency: tuple[Id, ...] | None = None
     """Regions in which its targets may stand; everywhere when absent."""
-    stream_recovery: Literal["terminate"] = "terminate"
+    stream_recovery: StreamRecovery = StreamRecovery.TERMINATE
+    """What becomes of a stream that is cut, stalls or is garbled in the middle of an answer."""
+    stream_usage: bool = False
+    """Ask OpenAI chat and completions streams for their usage where the client did not, and keep it back
+    from that client: what the edge counts is then true."""

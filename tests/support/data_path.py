@@ -289,6 +289,10 @@ class World:
     regions: dict[str, str] = field(default_factory=dict)
     """Of targets that do not stand in `us-east`."""
     paths: tuple[str, ...] = ()
+    route: dict[str, Any] = field(default_factory=dict)
+    """More of the route's fields."""
+    targets: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """More of single targets' fields."""
 
 
 FAST: dict[str, float] = {"connect_s": 1.0, "ttft_s": 1.0, "idle_s": 1.0, "total_s": 5.0}
@@ -305,6 +309,7 @@ def fleet_of(ports: Mapping[str, int], world: World) -> Fleet:
             "url": f"http://127.0.0.1:{port}/v1",
             "dialect": world.dialect,
             **world.target,
+            **world.targets.get(name, {}),
         }
         for name, port in ports.items()
     ]
@@ -315,6 +320,7 @@ def fleet_of(ports: Mapping[str, int], world: World) -> Fleet:
         "tiers": [{"targets": tier} for tier in world.tiers or [[name] for name in ports]],
         "timeouts": {**FAST, **world.timeouts},
         "strategy": world.strategy,
+        **world.route,
     }
     keys = [
         {"id": "dev", "sha256": hashlib.sha256(KEY.encode()).hexdigest()},
