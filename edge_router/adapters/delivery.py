@@ -141,6 +141,8 @@ class Delivery(ABC):
             return
         now = self._gateway.monotonic()
         self._note_tokens(content)
+        if self._recovery is not None and self._recovery.caught_up:
+            self._resumed(self._recovery, now)
         if verdict is Verdict.BROKEN and not self._committed and not content:
             self._broken_before_answer(now)
             return
@@ -156,8 +158,6 @@ class Delivery(ABC):
             if self._recovery is None or not self._resumes(self._recovery, now):
                 self._break_off(now)
             return
-        if verdict is Verdict.RESUMED:
-            self._resumed(now)
         self._wait(FINISH_S if verdict is Verdict.FINISHING else self._idle_s, now)
 
     @abstractmethod
@@ -169,7 +169,7 @@ class Delivery(ABC):
         """Whether another target is to go on with a stream that is broken; if not, nothing has been done."""
 
     @abstractmethod
-    def _resumed(self, now: float) -> None:
+    def _resumed(self, recovery: Recovery, now: float) -> None:
         """Another target has caught up with a broken stream: what follows is its."""
 
     def _holding(self) -> None:

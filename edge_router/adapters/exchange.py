@@ -381,13 +381,14 @@ class Exchange(Delivery):
         self._drop_attempt()
         self._failures += ((self._candidate.target.id, problem.error),)
         self._end_attempt(problem.outcome, problem.error, now, status=self._response.status)
-        self._go(self._other(now, lone=problem.outcome is Outcome.FAILED), now)
+        accident = problem.outcome in (Outcome.FAILED, Outcome.GARBLED)
+        self._go(self._other(now, lone=accident), now)
         return True
 
-    def _resumed(self, now: float) -> None:
-        assert self._recovery is not None
+    def _resumed(self, recovery: Recovery, now: float) -> None:
+        recovery.caught_up = False
         self._first_at = now
-        self._gateway.figures.recovered(self._recovery.how or How.REPLAY, "resumed")
+        self._gateway.figures.recovered(recovery.how or How.REPLAY, "resumed")
 
     def _unresumed(self, now: float) -> None:
         """A stream that has begun has no target left that could go on with it."""

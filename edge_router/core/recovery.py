@@ -62,7 +62,17 @@ class Recovery:
     """What one request's stream needs to be recovered; `how` is None until it is. `tokens`: as told by usage
     that was kept back."""
 
-    __slots__ = ("_asked", "_body", "_kind", "_rules", "hides_usage", "how", "tokens", "transcript")
+    __slots__ = (
+        "_asked",
+        "_body",
+        "_kind",
+        "_rules",
+        "caught_up",
+        "hides_usage",
+        "how",
+        "tokens",
+        "transcript",
+    )
 
     def __init__(self, kind: Kind, rules: StreamRules, body: bytes, asked: Asked) -> None:
         self._kind = kind
@@ -70,6 +80,8 @@ class Recovery:
         self._body = body
         self._asked = asked
         self.how: How | None = None
+        self.caught_up = False
+        """Another target's first bytes are about to go out."""
         self.tokens: Tokens = NONE
         self.transcript: Transcript | None = None
         self.hides_usage = False
@@ -355,7 +367,7 @@ class Resumed(Attended):
         said = event_of(name, adopted)
         if self._said:
             return said
-        self._said = True
+        self._said = self._recovery.caught_up = True
         return b": leeward: resumed by %b, %b, attempt %d\n\n%b" % (
             self._target.encode(),
             (self._recovery.how or How.REPLAY).encode(),

@@ -39,7 +39,7 @@ class Verdict(Enum):
     COMPLETE = "complete"
     BROKEN = "broken"
     RESUMED = "resumed"
-    """As PASS, and the first of what another target has added to the stream."""
+    """As PASS, and the first of what another target adds to the stream."""
 
 
 class Problem(NamedTuple):
