@@ -354,7 +354,9 @@ class EdgeCollector(Collector):
             value=gateway.extra_active,
         )
         yield GaugeMetricFamily(
-            "leeward_edge_reserved_bytes", "Bytes of request bodies under way.", value=gateway.reserved_bytes
+            "leeward_edge_reserved_bytes",
+            "Bytes of request bodies under way, and of answers that are held.",
+            value=gateway.reserved_bytes,
         )
         yield GaugeMetricFamily(
             "leeward_edge_upstream_connections", "Connections to targets.", value=gateway.upstream_connections

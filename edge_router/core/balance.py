@@ -1,7 +1,7 @@
 """Whether JSON that is too long to be kept has come to its end, told from its brackets as it goes by.
 
 A text that was cut anywhere leaves a bracket or a string open; so one that has none left is whole, if it was JSON at
-all. What stands between the brackets is not looked at. Cost: 0.3 ms a MiB of numbers, 5 ms of short strings.
+all. What stands between the brackets is not looked at. Cost: 1.4 ms a MiB of numbers, 9.5 ms of short strings.
 """
 
 import re

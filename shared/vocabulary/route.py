@@ -79,3 +79,10 @@ class Route(ConfigModel):
     stream_usage: bool = False
     """Ask OpenAI chat and completions streams for their usage where the client did not, and keep it back
     from that client: what the edge counts is then true."""
+
+    @property
+    def asks_of_streams(self) -> str:
+        """The field by which it asks for more than that broken streams end in-band, if one does."""
+        if self.stream_recovery is not StreamRecovery.TERMINATE:
+            return "stream_recovery"
+        return "stream_usage" if self.stream_usage else ""
