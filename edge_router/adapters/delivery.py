@@ -55,6 +55,8 @@ class Delivery(ABC):
     """As the answer's last bytes say."""
     _recovery: Recovery | None = None
     """Of streams whose route asks for more than that broken ones end in-band."""
+    _finish_at = NEVER
+    """When an answer that has had its finish reason is finished at the latest."""
     _reserved = 0
     """Bytes of an answer that are held, as the gateway counts them."""
 
@@ -158,7 +160,7 @@ class Delivery(ABC):
             if self._recovery is None or not self._resumes(self._recovery, now):
                 self._break_off(now)
             return
-        self._wait(FINISH_S if verdict is Verdict.FINISHING else self._idle_s, now)
+        self._expect(finishing=verdict is Verdict.FINISHING, now=now)
 
     @abstractmethod
     def _broken_before_answer(self, now: float) -> None:
@@ -179,12 +181,12 @@ class Delivery(ABC):
             gateway = self._gateway
             growth = relay.held - self._reserved
             if gateway.reserved_bytes + growth > gateway.limits.reserved_bytes:
+                self._free()
                 self._take(relay.let_go())
                 return
             gateway.reserved_bytes += growth
             self._reserved += growth
-            finishing = isinstance(relay, Held) and relay.finishing
-            self._wait(FINISH_S if finishing else self._idle_s)
+            self._expect(finishing=isinstance(relay, Held) and relay.finishing, now=gateway.monotonic())
 
     def _free(self) -> None:
         """The gateway's memory has what this request held of it."""
@@ -195,6 +197,8 @@ class Delivery(ABC):
         """The answer begins: from here on, it is this target's."""
         self._committed = True
         self._first_at = now
+        if self._reserved:
+            self._free()
         if self._trace is not None:
             self._trace.first(now, self._attempt_at)
         if self._streamed:
@@ -203,7 +207,7 @@ class Delivery(ABC):
         length = response.content_length if complete is None else complete
         if self._head.method == b"HEAD" or response.status in (204, 304):
             length = response.content_length
-        elif length is None or (complete is None and isinstance(self._relay, Events)):
+        elif length is None or (complete is None and isinstance(self._relay, (Events, Held))):
             length = None
             self.chunked = not self._head.http_1_0
         self._client.send(self._head_lines(response, length))
@@ -293,6 +297,14 @@ class Delivery(ABC):
         self._client.refuse(refusal, message, self._endpoint.dialect, fields=fields)
 
     # ------------------------------------------------------------ details
+
+    def _expect(self, *, finishing: bool, now: float) -> None:
+        """More must come before the idle time is over; after a finish reason, all of it within `FINISH_S`."""
+        if finishing:
+            self._finish_at = min(self._finish_at, now + FINISH_S)
+            self.deadline = min(self._limit_at, self._finish_at)
+        else:
+            self.deadline = min(self._limit_at, now + self._idle_s)
 
     def _wait(self, seconds: float, now: float | None = None) -> None:
         now = self._gateway.monotonic() if now is None else now

@@ -5,7 +5,7 @@ What an attempt is worth and whether the request may move is decided in `core.at
 they are called by the client's connection, by the target's, and by the sweep when `deadline` has passed.
 """
 
-from edge_router.adapters.delivery import Delivery
+from edge_router.adapters.delivery import NEVER, Delivery
 from edge_router.adapters.struck import Struck
 from edge_router.adapters.tracing import CLIENT_GONE
 from edge_router.adapters.upstream import Connection
@@ -192,6 +192,8 @@ class Exchange(Delivery):
         if len(self._body) > REPLAY_BYTES:
             self._body = b""  # too large to be kept: its one attempt is under way
             self._spent = True
+            if self._recovery is not None:
+                self._recovery.forget()
 
     def _request(self) -> list[bytes | memoryview]:
         head, asked, lane = self._head, self._asked, self._lane
@@ -379,6 +381,7 @@ class Exchange(Delivery):
             self._gateway.figures.recovered("none", "impossible")
             return False
         self._drop_attempt()
+        self._finish_at = NEVER
         self._failures += ((self._candidate.target.id, problem.error),)
         self._end_attempt(problem.outcome, problem.error, now, status=self._response.status)
         accident = problem.outcome in (Outcome.FAILED, Outcome.GARBLED)

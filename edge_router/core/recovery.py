@@ -49,6 +49,8 @@ the answer is not going on but starting over."""
 _DONE: Final = b"[DONE]"
 _EVENT: Final = msgspec.json.Decoder(Json)
 _HOLD: Final = Step(b"", Verdict.HOLD)
+_UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""A check that skips most of an event passes what cannot be decoded whole: half a surrogate pair, say."""
 
 
 class How(StrEnum):
@@ -128,6 +130,10 @@ class Recovery:
                 self.how = How.CONTINUATION
                 return call
         return self._body, self._asked
+
+    def forget(self) -> None:
+        """The call is too large to be kept: its one attempt is under way."""
+        self._body = b""
 
     def next(self, target: str, attempts: int) -> Relay:
         """How the answer of another target is handed on, number `attempts` of this request."""
@@ -213,12 +219,16 @@ class Attended(Events):
         """What goes on in an event's place. May set `problem`."""
         if not data or data == _DONE:
             return raw
-        recovery = self._recovery
-        event = _EVENT.decode(data)
-        if self._hides(event, data):
-            return b""
-        if recovery.transcript is not None:
-            recovery.transcript.note(event, read(self._kind, event, name))
+        transcript = self._recovery.transcript
+        try:
+            event = _EVENT.decode(data)
+            if self._hides(event, data):
+                return b""
+            if transcript is not None:
+                transcript.note(event, read(self._kind, event, name))
+        except _UNREADABLE:
+            if transcript is not None:
+                transcript.give_up("an event that cannot be read had come")
         return raw
 
     def _hides(self, event: Json, data: bytes) -> bool:
@@ -289,6 +299,12 @@ class Resumed(Attended):
             if self._along or not data:
                 return raw if self._along else b""
             return self._diverges("it ended before it had caught up")
+        try:
+            return self._follows(name, data)
+        except _UNREADABLE:
+            return self._diverges("it has an event that cannot be read")
+
+    def _follows(self, name: str, data: bytes) -> bytes:
         event = _EVENT.decode(data)
         if self._hides(event, data):
             return b""

@@ -79,7 +79,9 @@ class Transcript:
             number = event.get("sequence_number")
             if isinstance(number, int):
                 self.sequence = number
-        if self._kind is Kind.RESPONSES or not self._identity:
+        if (
+            self._kind is Kind.RESPONSES or len(self._identity) < 2
+        ):  # an empty chunk may come before the first
             self._identity |= identity_of(self._kind, event)
 
     def give_up(self, why: str) -> None:
@@ -115,7 +117,7 @@ class Transcript:
             if text is not None:
                 choice["text"] = text
             return event
-        delta = choice.get("delta") or {}
+        delta = _member(choice, "delta")
         role = delta.pop("role", None)
         if text is not None:
             delta["content"] = text
@@ -159,12 +161,18 @@ def identity_of(kind: Kind, event: Json) -> Json:
         return found
     if kind is Kind.MESSAGES:
         return {}
-    return {name: event[name] for name in ("id", "created") if name in event}
+    return {name: event[name] for name in ("id", "created") if event.get(name)}
 
 
 def only_usage(event: Json) -> bool:
     """Whether it is the extra event that `stream_options.include_usage` brings."""
     return event.get("choices") == [] and isinstance(event.get("usage"), dict)
+
+
+def _member(event: Json, name: str) -> Json:
+    """An object within an event; empty where something else stands there."""
+    inner = event.get(name)
+    return inner if isinstance(inner, dict) else {}
 
 
 def _renamed(value: Any, aliases: Mapping[str, str]) -> Any:
@@ -190,7 +198,7 @@ def _read_chat(event: Json, _name: str) -> Part:
     if len(choices) > 1 or choice.get("index"):
         return Part(inexact="a second choice")
     text = inexact = ""
-    for name, value in (choice.get("delta") or {}).items():
+    for name, value in _member(choice, "delta").items():
         if name == "content" and isinstance(value, str):
             text = value
         elif value and name != "role":
@@ -229,19 +237,19 @@ def _read_message_event(event: Json, name: str) -> Part:
         if event.get("index"):
             return Part(inexact="a second content block")
         if kind == "content_block_start":
-            block = event.get("content_block") or {}
+            block = _member(event, "content_block")
             if block.get("type") != "text":
-                return Part(inexact=_KNOWN_BLOCKS.get(block.get("type"), "a block that is not text"))
+                return Part(inexact=_KNOWN_BLOCKS.get(str(block.get("type")), "a block that is not text"))
             return Part(mark=kind, inexact="text before any delta" if block.get("text") else "")
         if kind == "content_block_delta":
-            delta = event.get("delta") or {}
+            delta = _member(event, "delta")
             if delta.get("type") != "text_delta" or not isinstance(delta.get("text"), str):
                 return Part(inexact="a delta that is not text")
             return Part(delta["text"])
     return Part() if kind == "ping" else Part(mark=kind)
 
 
-_KNOWN_BLOCKS: Final[Mapping[Any, str]] = {
+_KNOWN_BLOCKS: Final[Mapping[str, str]] = {
     "tool_use": "a tool call",
     "server_tool_use": "a tool call",
     "thinking": "reasoning",
@@ -263,16 +271,16 @@ def _read_response_event(event: Json, name: str) -> Part:
         if event.get("logprobs"):
             return Part(inexact="log probabilities")
         return Part(event["delta"]) if isinstance(event.get("delta"), str) else Part(inexact="an odd delta")
-    if kind == "response.output_item.added" and (event.get("item") or {}).get("type") != "message":
-        return Part(
-            inexact=_KNOWN_ITEMS.get((event.get("item") or {}).get("type"), "an item that is not text")
-        )
-    if kind == "response.content_part.added" and (event.get("part") or {}).get("type") != "output_text":
+    if kind == "response.output_item.added":
+        item = str(_member(event, "item").get("type"))
+        if item != "message":
+            return Part(inexact=_KNOWN_ITEMS.get(item, "an item that is not text"))
+    if kind == "response.content_part.added" and _member(event, "part").get("type") != "output_text":
         return Part(inexact="a part that is not text")
     return Part(mark=kind) if kind in _RESPONSE_MARKS else Part(inexact=f"`{kind[:48]}`")
 
 
-_KNOWN_ITEMS: Final[Mapping[Any, str]] = {"function_call": "a tool call", "reasoning": "reasoning"}
+_KNOWN_ITEMS: Final[Mapping[str, str]] = {"function_call": "a tool call", "reasoning": "reasoning"}
 _RESPONSE_MARKS: Final = frozenset(
     f"response.{what}"
     for what in (

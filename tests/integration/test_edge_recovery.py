@@ -9,6 +9,7 @@ import anthropic
 import openai
 import pytest
 
+from edge_router.core.limits import Limits
 from tests.support.data_path import (
     CALL,
     DONE,
@@ -560,6 +561,25 @@ async def test_a_complete_answer_without_its_last_event_is_finished(then: str) -
     await asyncio.gather(*(one(*sdk, route) for sdk in SDKS[:3] for route in routes))
 
 
+async def test_after_a_finish_reason_nothing_can_put_off_the_end() -> None:
+    """A target that goes on with comments for ever is given its 2 s, and no more."""
+
+    async def act(talk: Conversation) -> None:
+        await talk.send(STREAM_HEAD, chunk(b"".join(CHAT[:-1])))
+        while True:
+            await talk.send(chunk(b": still here\n\n"), pause_s=0.1)
+
+    async def one(route: dict[str, Any]) -> None:
+        async with serving({"a": Target(act)}, World(route=route)) as edge:
+            loop = asyncio.get_running_loop()
+            began = loop.time()
+            got = await edge.ask(STREAM)
+            assert loop.time() - began < 2.6
+            assert (said(got.body), got.clean, got.body.endswith(DONE)) == (TEXT, True, True)
+
+    await asyncio.gather(*(one(route) for route in ({}, RESUME, HOLD)))
+
+
 # ---------------------------------------------------------------- hold
 
 
@@ -601,6 +621,21 @@ async def test_a_held_stream_that_is_too_long_for_it_is_passed_on_as_it_comes() 
         assert (got.clean, error_of(got.body)["code"], good.seen) == (False, "stream_broken", [])
 
 
+async def test_a_held_stream_of_stated_length_can_still_end_in_band() -> None:
+    """Once it is passed on, the target's length is not promised to the client: an error event would not fit."""
+    many = [delta("x" * 2**16)] * 20
+    head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-length: 9000000\r\n\r\n"
+
+    async def act(talk: Conversation) -> None:
+        await talk.send(head, *many)
+        talk.close()
+
+    async with serving({"long": Target(act)}, World(route=HOLD)) as edge:
+        got = await edge.ask(STREAM)
+        assert got.fields["transfer-encoding"] == "chunked"
+        assert (got.clean, error_of(got.body)["code"]) == (False, "stream_broken")
+
+
 async def test_held_streams_share_the_edges_memory() -> None:
     """Each counts what it holds; where there is no more, a stream is passed on."""
     waits = asyncio.Event()
@@ -609,8 +644,6 @@ async def test_held_streams_share_the_edges_memory() -> None:
         await talk.send(STREAM_HEAD, chunk(delta("x" * 50_000)))
         await waits.wait()
         await talk.send(chunk(delta(finish="stop") + DONE), END)
-
-    from edge_router.core.limits import Limits
 
     async with serving({"a": Target(act)}, World(route=HOLD), limits=Limits(reserved_bytes=120_000)) as edge:
         asked = [asyncio.create_task(edge.ask(STREAM)) for _ in range(2)]

@@ -502,3 +502,60 @@ def test_where_usage_comes_anyway_nothing_is_changed(kind: Kind, options: dict[s
     relay = recovery.first()
     assert isinstance(relay, Attended)
     assert fed(relay, events)[0] == events
+
+
+# ---------------------------------------------------------------- what targets write that nobody promised
+
+
+ODD = [
+    b'{"choices":[{"index":0,"delta":7}]}',
+    b'{"choices":[{"index":0,"delta":{"content":["x"]}}]}',
+    b'{"choices":[{"index":0,"delta":{"content":"\xff"}}]}',
+    b'{"choices":[{"index":0,"delta":{"content":null,"role":"assistant"}}]}',
+    b'{"type":"content_block_start","index":0,"content_block":{"type":["text"]}}',
+    b'{"type":"content_block_start","index":0,"content_block":3}',
+    b'{"type":"content_block_delta","index":0,"delta":"x"}',
+    b'{"type":"response.output_item.added","output_index":0,"item":[]}',
+    b'{"type":"response.output_text.delta","output_index":0,"delta":null}',
+    b'{"type":"response.created","response":null}',
+    b"{}",
+]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("odd", ODD)
+def test_odd_events_break_nothing(kind: Kind, odd: bytes) -> None:
+    """Passed on, called garbled, or called different: never an exception, never a wrong character."""
+    raw = b"data: " + odd + b"\n\n"
+    recovery = recovery_of(kind)
+    opening = stream(kind, [TEXT[:20], TEXT[20:]], "alpha")
+    at = next(place for place, one in enumerate(opening) if TEXT[10:20].encode() in one) + 1
+    fed(recovery.first(), b"".join((*opening[:at], raw)))
+    events = stream(kind, [TEXT[:30], TEXT[30:]], "beta")
+    for place in (1, at, len(events) - 1):
+        recovery = recovery_of(kind)
+        fed(recovery.first(), b"".join(opening[:at]))
+        recovery.again(prefill=False)
+        out, verdict = fed(recovery.next("beta", 2), b"".join((*events[:place], raw)))
+        before, _ = fed(_resumed_after(kind, opening[:at]), b"".join(events[:place]))
+        assert out.startswith(before), "what came before it is what it was"
+        assert TEXT[20:].startswith(text_of(kind, before))
+        assert verdict is not Verdict.COMPLETE
+
+
+def _resumed_after(kind: Kind, opening: list[bytes]) -> Relay:
+    recovery = recovery_of(kind)
+    fed(recovery.first(), b"".join(opening))
+    recovery.again(prefill=False)
+    return recovery.next("beta", 2)
+
+
+def test_a_chunk_without_choices_before_the_first_does_not_name_the_stream() -> None:
+    """Azure opens with one whose id is empty: the stream's is that of the next."""
+    recovery = recovery_of(Kind.CHAT)
+    opening = event({"id": "", "created": 0, "choices": [], "prompt_filter_results": []})
+    fed(recovery.first(), opening + b"".join(stream(Kind.CHAT, [TEXT[:20]], "alpha")[:2]))
+    recovery.again(prefill=False)
+    out, _ = fed(recovery.next("beta", 2), opening + b"".join(stream(Kind.CHAT, [TEXT], "beta")))
+    assert {one["id"] for one in told(out)} == {"id-alpha"}
+    assert text_of(Kind.CHAT, out) == TEXT[20:]
