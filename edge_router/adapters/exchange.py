@@ -5,11 +5,11 @@ What an attempt is worth and whether the request may move is decided in `core.at
 they are called by the client's connection, by the target's, and by the sweep when `deadline` has passed.
 """
 
-from edge_router.adapters.delivery import NEVER, Delivery
+from edge_router.adapters.resumption import Resumption
 from edge_router.adapters.struck import Struck
 from edge_router.adapters.tracing import CLIENT_GONE
 from edge_router.adapters.upstream import Connection
-from edge_router.core.answers import Refusal, last_event
+from edge_router.core.answers import Refusal
 from edge_router.core.attempts import (
     MAX_ATTEMPTS,
     REPLAY_BYTES,
@@ -25,8 +25,8 @@ from edge_router.core.choose import Nobody
 from edge_router.core.fault_filter import Effect
 from edge_router.core.messages import call_request, plain_request, told
 from edge_router.core.promise import keeps
-from edge_router.core.recovery import DIVERGED, How, Recovery
-from edge_router.core.relay import NOT_JSON, Events, Opaque, Problem, Relay, Verdict, Whole
+from edge_router.core.recovery import Recovery
+from edge_router.core.relay import NOT_JSON, Events, Opaque, Problem, Verdict, Whole
 from edge_router.core.strategies import affinity
 from edge_router.core.table import Candidate
 from edge_router.core.wire import ResponseHead
@@ -34,10 +34,9 @@ from shared.classify import Classified, Fault, Phase, of_fault
 from shared.vocabulary.terms import Outcome, Strategy
 
 
-class Exchange(Delivery):
+class Exchange(Resumption):
     """See the module. The sweep calls `timed_out` soon after `deadline`."""
 
-    _paused = False
     _resort = False
     """The attempt under way is at a cooling target: there is no other after it."""
     _retried = False
@@ -358,47 +357,6 @@ class Exchange(Delivery):
             self._refuse(Refusal.TIMEOUT, f"no target answered in time ({told(self._failures)})")
         else:
             self._refuse(Refusal.UPSTREAM, f"no target could answer ({told(self._failures)})")
-
-    # ------------------------------------------------------------ resuming
-
-    def _attended(self, recovery: Recovery) -> Relay:
-        """How the answer to a stream with rules of its own is handed on."""
-        if not self._committed:
-            return recovery.first()
-        if self._paused and self._connection is not None:
-            self._connection.pause()
-        return recovery.next(self._candidate.target.id, self.attempts)
-
-    def _resumes(self, recovery: Recovery, now: float) -> bool:
-        assert self._relay is not None
-        problem = self._relay.problem
-        assert problem is not None
-        if not recovery.resumes:
-            return False
-        if recovery.how is not None and problem.error == DIVERGED:
-            self._gateway.figures.recovered(recovery.how, "diverged")
-        if recovery.impossible:
-            self._gateway.figures.recovered("none", "impossible")
-            return False
-        self._drop_attempt()
-        self._finish_at = NEVER
-        self._failures += ((self._candidate.target.id, problem.error),)
-        self._end_attempt(problem.outcome, problem.error, now, status=self._response.status)
-        accident = problem.outcome in (Outcome.FAILED, Outcome.GARBLED)
-        self._go(self._other(now, lone=accident), now)
-        return True
-
-    def _resumed(self, recovery: Recovery, now: float) -> None:
-        recovery.caught_up = False
-        self._first_at = now
-        self._gateway.figures.recovered(recovery.how or How.REPLAY, "resumed")
-
-    def _unresumed(self, now: float) -> None:
-        """A stream that has begun has no target left that could go on with it."""
-        self._gateway.figures.recovered("none", "no_target")
-        message = f"the stream could not be resumed ({told(self._failures)})"
-        event = last_event(self._endpoint.kind, "stream_broken", message)
-        self._end_broken(self._failures[-1][1], event, now)
 
     def _tell_move(self, other: Candidate, now: float) -> None:
         failed, error = self._failures[-1]

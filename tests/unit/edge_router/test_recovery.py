@@ -330,6 +330,7 @@ def test_several_choices_and_very_long_answers_cannot_be_resumed_either() -> Non
         fed(relay, piece)
         assert not recovery.impossible
     fed(relay, piece)
+    fed(relay, piece)
     assert "longer than" in recovery.impossible
     assert recovery.transcript is not None
     assert recovery.transcript.text == transcript.text == ""
@@ -423,6 +424,41 @@ def test_the_clients_own_beginning_is_kept() -> None:
         {"type": "text", "text": "Well, "},
         {"type": "text", "text": "Lee is"},
     ]
+
+
+@pytest.mark.parametrize("said", ["Lee is", TEXT[:40]])
+def test_a_role_in_every_delta_is_said_once(said: str) -> None:
+    """As some servers write it: the client has had it from the first target."""
+    recovery = _begun(Kind.CHAT, said)
+    recovery.again(prefill=True)
+    role = _chat_delta(role="assistant", content="")
+    rest = (_chat_delta(role="assistant", content=piece) for piece in (" one", " two"))
+    relay = recovery.next("beta", 2)
+    assert fed(relay, role)[0] == b""
+    out, _ = fed(relay, b"".join(rest))
+    assert text_of(Kind.CHAT, out) == " one two"
+    assert b"role" not in out
+
+
+@pytest.mark.parametrize("kind", [Kind.MESSAGES, Kind.RESPONSES])
+def test_nothing_is_added_to_a_text_that_has_been_closed(kind: Kind) -> None:
+    """The client knows that the text is whole: a longer one is another answer, and a prefill is not asked for."""
+    recovery = recovery_of(kind)
+    opening = stream(kind, [TEXT[:20]], "alpha")
+    closing = b"content_block_stop" if kind is Kind.MESSAGES else b"output_text.done"
+    at = next(place for place, one in enumerate(opening) if closing in one) + 1
+    fed(recovery.first(), b"".join(opening[:at]))
+    recovery.again(prefill=True)
+    assert recovery.how is How.REPLAY
+    for pieces in ([TEXT], [TEXT[:20], TEXT[20:]]):
+        relay = recovery.next("beta", 2)
+        assert fed(relay, b"".join(stream(kind, pieces, "beta"))) == (b"", Verdict.BROKEN)
+        assert relay.problem is not None
+        assert relay.problem.error == DIVERGED
+    out, verdict = fed(recovery.next("beta", 2), b"".join(stream(kind, [TEXT[:10], TEXT[10:20]], "beta")))
+    assert verdict is Verdict.FINISHING
+    assert told(out)[-1]["type"] in ("message_stop", "response.completed")
+    assert closing not in out
 
 
 # ---------------------------------------------------------------- hold, usage

@@ -1,0 +1,74 @@
+"""A stream that breaks after something of it has reached the client: handed to another target, or ended.
+
+How the two answers are put together is decided in `core.recovery`; here the attempt is ended and the next one asked
+for. Between `delivery` and `exchange`, for it is about both; streams that did not opt in never come here.
+"""
+
+from abc import abstractmethod
+
+from edge_router.adapters.delivery import NEVER, Delivery
+from edge_router.core.answers import last_event
+from edge_router.core.choose import Nobody
+from edge_router.core.messages import told
+from edge_router.core.recovery import DIVERGED, How, Recovery
+from edge_router.core.relay import Relay
+from edge_router.core.table import Candidate
+from shared.vocabulary.terms import Outcome
+
+
+class Resumption(Delivery):
+    """See the module."""
+
+    _paused = False
+    """The client reads slower than the target writes."""
+
+    def _attended(self, recovery: Recovery) -> Relay:
+        """How the answer to a stream with rules of its own is handed on."""
+        if not self._committed:
+            return recovery.first()
+        if self._paused and self._connection is not None:
+            self._connection.pause()
+        return recovery.next(self._candidate.target.id, self.attempts)
+
+    def _resumes(self, recovery: Recovery, now: float) -> bool:
+        assert self._relay is not None
+        problem = self._relay.problem
+        assert problem is not None
+        if not recovery.resumes:
+            return False
+        if recovery.how is not None and problem.error == DIVERGED:
+            self._gateway.figures.recovered(recovery.how, "diverged")
+        if recovery.impossible:
+            self._gateway.figures.recovered("none", "impossible")
+            return False
+        self._drop_attempt()
+        self._finish_at = NEVER
+        self._failures += ((self._candidate.target.id, problem.error),)
+        self._end_attempt(problem.outcome, problem.error, now, status=self._response.status)
+        accident = problem.outcome in (Outcome.FAILED, Outcome.GARBLED)
+        self._go(self._other(now, lone=accident), now)
+        return True
+
+    def _resumed(self, recovery: Recovery, now: float) -> None:
+        recovery.caught_up = False
+        self._first_at = now
+        self._gateway.figures.recovered(recovery.how or How.REPLAY, "resumed")
+
+    def _unresumed(self, now: float) -> None:
+        """A stream that has begun has no target left that could go on with it."""
+        self._gateway.figures.recovered("none", "no_target")
+        message = f"the stream could not be resumed ({told(self._failures)})"
+        event = last_event(self._endpoint.kind, "stream_broken", message)
+        self._end_broken(self._failures[-1][1], event, now)
+
+    @abstractmethod
+    def _end_attempt(self, outcome: Outcome | None, error: str, now: float, *, status: int | None) -> None:
+        """The attempt under way has come to this."""
+
+    @abstractmethod
+    def _other(self, now: float, *, lone: bool) -> Candidate | Nobody | None:
+        """Another target, if this request may have one."""
+
+    @abstractmethod
+    def _go(self, other: Candidate | Nobody | None, now: float) -> None:
+        """On to it, or to the end."""
