@@ -98,6 +98,8 @@ class Delivery(ABC):
         total_s = route.timeouts.total_s
         if head.timeout_ms is not None:
             total_s = min(total_s, head.timeout_ms / 1000)
+        if head.patience_s is not None:
+            total_s = min(total_s, head.patience_s)  # until the answer begins
         self._limit_at = self.deadline = now + total_s
 
     # ------------------------------------------------------------ a target's answer
@@ -187,6 +189,8 @@ class Delivery(ABC):
             gateway.reserved_bytes += growth
             self._reserved += growth
             self._expect(finishing=isinstance(relay, Held) and relay.finishing, now=gateway.monotonic())
+        elif not self._streamed:
+            self._wait(self._idle_s)
 
     def _free(self) -> None:
         """The gateway's memory has what this request held of it."""
@@ -199,6 +203,8 @@ class Delivery(ABC):
         self._first_at = now
         if self._reserved:
             self._free()
+        if self._head.patience_s is not None:
+            self._limit_at = self.started + self._total_s()
         if self._trace is not None:
             self._trace.first(now, self._attempt_at)
         if self._streamed:
@@ -305,6 +311,11 @@ class Delivery(ABC):
             self.deadline = min(self._limit_at, self._finish_at)
         else:
             self.deadline = min(self._limit_at, now + self._idle_s)
+
+    def _total_s(self) -> float:
+        """The route's time for all of it, or the client's own where that is shorter."""
+        total_s, timeout_ms = self.route.timeouts.total_s, self._head.timeout_ms
+        return total_s if timeout_ms is None else min(total_s, timeout_ms / 1000)
 
     def _wait(self, seconds: float, now: float | None = None) -> None:
         now = self._gateway.monotonic() if now is None else now

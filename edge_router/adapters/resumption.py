@@ -7,12 +7,11 @@ for. Between `delivery` and `exchange`, for it is about both; streams that did n
 from abc import abstractmethod
 
 from edge_router.adapters.delivery import NEVER, Delivery
-from edge_router.core.answers import last_event
+from edge_router.core.answers import Refusal, last_event
 from edge_router.core.choose import Nobody
-from edge_router.core.messages import told
 from edge_router.core.recovery import DIVERGED, How, Recovery
 from edge_router.core.relay import Relay
-from edge_router.core.table import Candidate
+from edge_router.core.table import Candidate, StreamRules
 from shared.vocabulary.terms import Outcome
 
 
@@ -21,6 +20,18 @@ class Resumption(Delivery):
 
     _paused = False
     """The client reads slower than the target writes."""
+
+    def _attend(self, rules: StreamRules) -> None:
+        """A stream begins whose route asks for more than that broken ones end in-band."""
+        assert self._asked is not None
+        self._recovery = Recovery(self._endpoint.kind, rules, self._body, self._asked)
+        self._body, self._asked = self._recovery.request
+
+    def _reframe(self, other: Candidate) -> None:
+        """What `other` is sent, for it to go on with what the client has."""
+        assert self._recovery is not None
+        prefill = "prefill" in other.target.capabilities
+        self._body, self._asked = self._recovery.again(prefill=prefill)
 
     def _attended(self, recovery: Recovery) -> Relay:
         """How the answer to a stream with rules of its own is handed on."""
@@ -44,7 +55,7 @@ class Resumption(Delivery):
         self._drop_attempt()
         self._finish_at = NEVER
         self._failures += ((self._candidate.target.id, problem.error),)
-        self._end_attempt(problem.outcome, problem.error, now, status=self._response.status)
+        self._end_attempt(problem.outcome, problem.error, now, status=None)
         accident = problem.outcome in (Outcome.FAILED, Outcome.GARBLED)
         self._go(self._other(now, lone=accident), now)
         return True
@@ -54,12 +65,15 @@ class Resumption(Delivery):
         self._first_at = now
         self._gateway.figures.recovered(recovery.how or How.REPLAY, "resumed")
 
-    def _unresumed(self, now: float) -> None:
-        """A stream that has begun has no target left that could go on with it."""
+    def _refuse(self, refusal: Refusal, message: str) -> None:
+        if not self._committed:
+            super()._refuse(refusal, message)
+            return
+        # The client has the head of an answer and some of it: what would have been an error is said in-band.
         self._gateway.figures.recovered("none", "no_target")
-        message = f"the stream could not be resumed ({told(self._failures)})"
-        event = last_event(self._endpoint.kind, "stream_broken", message)
-        self._end_broken(self._failures[-1][1], event, now)
+        said = f"the stream could not be resumed: {message}"
+        event = last_event(self._endpoint.kind, "stream_broken", said)
+        self._end_broken(self._failures[-1][1], event, self._gateway.monotonic())
 
     @abstractmethod
     def _end_attempt(self, outcome: Outcome | None, error: str, now: float, *, status: int | None) -> None:

@@ -66,8 +66,9 @@ class TargetEntry:
     provider: str = ""
     price: float = 0.0
     """US dollars for a million tokens, three of input to one of output."""
-    prefill: bool = False
-    """It goes on from an answer that a request already holds the beginning of."""
+    context_length: int = 0
+    """Tokens; 0 when the fleet does not say."""
+    capabilities: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +143,8 @@ class RouteEntry:
     score: ScoreWeights = EVEN_HANDED
     streams: StreamRules | None = None
     """None where nothing is asked: those streams take the short way."""
+    max_ejected: float = 0.5
+    """Share of its targets that may be ejected for their share of failures."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,9 +252,10 @@ def _target_entry(target: Target) -> TargetEntry:
         credential=target.credential,
         capacity_inflight=target.capacity_inflight,
         reasoning="reasoning" in target.capabilities,
-        prefill="prefill" in target.capabilities,
         provider=target.provider,
         price=(3.0 * target.cost.input_usd_per_mtok + target.cost.output_usd_per_mtok) / 4.0,
+        context_length=target.context_length or 0,
+        capabilities=frozenset(target.capabilities),
     )
 
 
@@ -300,6 +304,7 @@ class _RouteBuilder:
             last_resort=tuple(last_resort),
             score=ScoreWeights(**self._route.score.model_dump()),
             streams=_stream_rules(self._route),
+            max_ejected=self._route.max_ejected_permille / 1000,
         )
 
     def _residents(self) -> list[tuple[int, TargetEntry]]:

@@ -342,7 +342,7 @@ async def test_a_target_that_takes_a_prefill_goes_on_from_there() -> None:
     rest = [delta(role=True), *(delta(word) for word in WORDS[8:]), delta(finish="stop"), DONE]
     good = Target(script(*rest))
     where = world()
-    where.targets = {"good": {"capabilities": ["stream", "prefill"]}}
+    where.each = {"good": {"capabilities": ["stream", "prefill"]}}
     async with serving({"bad": Target(script(*CHAT[:9], then="cut")), "good": good}, where) as edge:
         got = await edge.ask(b'{"stream":true,"messages":[{"role":"user","content":"go"}],"model":"chat"}')
         assert (said(got.body), got.clean) == (TEXT, True)
@@ -366,7 +366,7 @@ async def test_a_replay_that_differs_falls_to_a_continuation() -> None:
         "good": Target(script(*(delta(word) for word in WORDS[8:]), delta(finish="stop"), DONE)),
     }
     where = world()
-    where.targets = {"good": {"capabilities": ["stream", "prefill"]}}
+    where.each = {"good": {"capabilities": ["stream", "prefill"]}}
     async with serving(targets, where) as edge:
         got = await edge.ask(STREAM)
         assert (said(got.body), got.clean) == (TEXT, True)
