@@ -9,6 +9,7 @@ from abc import abstractmethod
 from edge_router.adapters.delivery import NEVER, Delivery
 from edge_router.core.answers import Refusal, last_event
 from edge_router.core.choose import Nobody
+from edge_router.core.cooling import UNSAID
 from edge_router.core.recovery import DIVERGED, How, Recovery
 from edge_router.core.relay import Relay
 from edge_router.core.table import Candidate, StreamRules
@@ -52,6 +53,8 @@ class Resumption(Delivery):
         if recovery.impossible:
             self._gateway.figures.recovered("none", "impossible")
             return False
+        if problem.outcome is Outcome.THROTTLED:
+            self._lane.cool(UNSAID, now)
         self._drop_attempt()
         self._finish_at = NEVER
         self._failures += ((self._candidate.target.id, problem.error),)

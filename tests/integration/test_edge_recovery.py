@@ -133,6 +133,8 @@ async def test_a_stream_that_breaks_is_resumed_by_another_target(broken: bytes, 
         assert edge.metric("leeward_edge_attempts_total", target="good", outcome="OK") == 1
         assert edge.metric("leeward_edge_attempts_total", target="bad", outcome="OK") == 0
         assert edge.metric("leeward_edge_possibly_billed_total", target="bad") == 1
+        cooling = next(seen.cooling_s for seen in edge.gateway.passive(10) if seen.target == "bad")
+        assert (cooling > 0) is (broken == TOLD)
         assert edge.metric("leeward_edge_failovers_total", route="chat") == 1
         assert edge.metric("leeward_edge_stream_ends_total", end="complete") == 1
         assert edge.metric("leeward_edge_tasks_total", route="chat", tenant="dev", result="served") == 1
