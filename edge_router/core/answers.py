@@ -102,7 +102,9 @@ def last_event(kind: Kind, code: str, message: str) -> bytes:
         error = {"type": "error", "error": {"type": "api_error", "message": message}}
         return b"event: error\ndata: %b\n\n" % msgspec.json.encode(error)
     if kind is Kind.RESPONSES:
-        failed = {"type": "error", "code": code, "message": message, "param": None}
+        # Typed as the API documents it; and with `error`, for that is what the official SDKs raise on.
+        failure = {"type": "server_error", "code": code, "message": message, "param": None}
+        failed = {"type": "error", "code": code, "message": message, "param": None, "error": failure}
         return b"event: error\ndata: %b\n\n" % msgspec.json.encode(failed)
     wrapped = {"error": {"message": message, "type": "server_error", "param": None, "code": code}}
     return b"data: %b\n\n" % msgspec.json.encode(wrapped)

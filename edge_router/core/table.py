@@ -24,7 +24,7 @@ from edge_router.core.ladder.plan import Ladder, cache_line, ladder_of, lighter
 from shared.vocabulary.base import NO_VERSION, Version
 from shared.vocabulary.config import ClientKey, FleetConfig, Route, Target
 from shared.vocabulary.decision import Decision, RegionDecision
-from shared.vocabulary.terms import Dialect, Strategy
+from shared.vocabulary.terms import Dialect, Strategy, StreamRecovery
 
 
 class Unsafe(ValueError):
@@ -117,6 +117,13 @@ class ScoreWeights(NamedTuple):
 EVEN_HANDED: Final = ScoreWeights()
 
 
+class StreamRules(NamedTuple):
+    """What a route asks of its streams beyond ending broken ones in-band."""
+
+    recovery: StreamRecovery
+    usage: bool
+
+
 @dataclass(frozen=True, slots=True)
 class RouteEntry:
     """One route for this edge's region."""
@@ -139,6 +146,8 @@ class RouteEntry:
     """What it has opted into for when no target answers; None for most."""
     lighter: "RouteEntry | None" = None
     """The route to step down to."""
+    streams: StreamRules | None = None
+    """None where nothing is asked: those streams take the short way."""
     max_ejected: float = 0.5
     """Share of its targets that may be ejected for their share of failures."""
 
@@ -214,6 +223,12 @@ def build_table(
         keys=_scopes(fleet.client_keys, [route for route in fleet.routes if route.id in routes]),
         targets=entries,
     )
+
+
+def _stream_rules(route: Route) -> StreamRules | None:
+    if route.stream_recovery is StreamRecovery.TERMINATE and not route.stream_usage:
+        return None
+    return StreamRules(route.stream_recovery, route.stream_usage)
 
 
 def _timeouts(route: Route) -> Timeouts:
@@ -299,6 +314,7 @@ class _RouteBuilder:
             last_resort=tuple(last_resort),
             score=ScoreWeights(**self._route.score.model_dump()),
             ladder=ladder_of(self._route),
+            streams=_stream_rules(self._route),
             max_ejected=self._route.max_ejected_permille / 1000,
         )
 

@@ -347,6 +347,8 @@ def _match_problems(
     dialects = {target.dialect for target in members}
     if route.match.paths and dialects - {Dialect.HTTP}:
         yield ("match", "paths"), "routes by path need targets of dialect http"
+    if Dialect.HTTP in dialects and route.asks_of_streams:
+        yield (route.asks_of_streams,), "is for model calls: plain HTTP is passed on as it is"
     if len(dialects) > 1:
         yield ("tiers",), f"mixes dialects {', '.join(sorted(dialects))}: translation is not available"
 

@@ -25,7 +25,7 @@ from shared.vocabulary.config import (
 from shared.vocabulary.decision import Ack, Beat, DecidedTier, Decision, Head, RegionDecision, WeightedTarget
 from shared.vocabulary.degradation import Degradation
 from shared.vocabulary.node import BusAddress, Node
-from shared.vocabulary.terms import Dialect, EdgeMode, Outcome
+from shared.vocabulary.terms import Dialect, EdgeMode, Outcome, StreamRecovery
 
 NOW = datetime(2026, 11, 1, 12, tzinfo=UTC)
 COUNTS = st.integers(0, 2**53)
@@ -287,6 +287,10 @@ def test_a_sound_fleet_has_no_problems():
     assert found() == []
 
 
+HTTP = (target(dialect=Dialect.HTTP), target("beta", dialect=Dialect.HTTP))
+BY_PATH = RouteMatch(paths=("/x",))
+
+
 @pytest.mark.parametrize(
     ("fields", "expected"),
     [
@@ -304,6 +308,8 @@ def test_a_sound_fleet_has_no_problems():
         ({"routes": (route(), route("other", match=RouteMatch(models=("chat",))))}, "routes.1.match.models.0: 'chat' is already matched by route 'chat'"),
         ({"routes": (route(match=RouteMatch(paths=("/x",))),)}, "routes.0.match.paths: routes by path need targets of dialect http"),
         ({"targets": (target(), target("beta", dialect=Dialect.ANTHROPIC))}, "routes.0.tiers: mixes dialects anthropic, openai: translation is not available"),
+        ({"targets": HTTP, "routes": (route(match=BY_PATH, stream_recovery=StreamRecovery.RESUME),)}, "routes.0.stream_recovery: is for model calls: plain HTTP is passed on as it is"),
+        ({"targets": HTTP, "routes": (route(match=BY_PATH, stream_usage=True),)}, "routes.0.stream_usage: is for model calls: plain HTTP is passed on as it is"),
         ({"routes": (route(residency=("mars", "us-east")),)}, "routes.0.residency.0: no region 'mars'"),
         ({"routes": (route(residency=("eu-west",), tiers=(RouteTier(targets=("alpha",)),)),)}, "routes.0.residency: leaves this route no target"),
         ({"routes": (route(timeouts=RouteTimeouts(ttft_s=20, total_s=10)),)}, "routes.0.timeouts.ttft_s: must not be longer than total_s"),
