@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry
 
 from edge_router.core.fault_filter import FaultFilter
 from edge_router.core.follow import Follower
+from edge_router.core.limits import Limits
 from edge_router.core.table import RouteTable, build_table
 from edge_router.loops.acknowledge import Acknowledge
 from edge_router.loops.alarms import Alarms
@@ -51,6 +52,7 @@ async def run(file: NodeFile, *, started: Callable[[], None] | None = None) -> N
     address cannot be bound.
     """
     # Heavy libraries are imported where a process is about to need them, not where tests look in.
+    from edge_router.adapters.certificates import ServedCertificate, towards_targets
     from edge_router.adapters.credentials import resolve_all
     from edge_router.adapters.gateway import Gateway
     from edge_router.adapters.store import DiskStore
@@ -61,6 +63,8 @@ async def run(file: NodeFile, *, started: Callable[[], None] | None = None) -> N
 
     node, clock, rng = file.node, SystemClock(), random.Random()
     state_dir = Path(node.state_dir)
+    certificate = ServedCertificate(node.listen_tls) if node.listen_tls is not None else None
+    target_tls = towards_targets(node.target_tls) if node.target_tls is not None else None
     credentials, missing = resolve_all(node.credentials)
     async with AsyncExitStack() as held:
         telemetry = telemetry_from_env(service="leeward-edge", node=node.id, region=node.region)
@@ -92,7 +96,10 @@ async def run(file: NodeFile, *, started: Callable[[], None] | None = None) -> N
                 telemetry=telemetry,
                 supervisor=supervisor,
                 registry=registry,
+                limits=Limits(**node.limits.model_dump()),
                 fault_filter=faults,
+                certificate=certificate,
+                target_tls=target_tls,
             )
 
         outside = Outside(
@@ -399,7 +406,10 @@ class Edge:
             self._tellers.acknowledge.nudge()
 
     def _url(self) -> str | None:
-        return self._node.advertise_url or (None if self._bound is None else http_url(*self._bound))
+        scheme = "http" if self._node.listen_tls is None else "https"
+        return self._node.advertise_url or (
+            None if self._bound is None else http_url(*self._bound, scheme=scheme)
+        )
 
     def _admin_url(self) -> str | None:
         return self._node.admin_advertise_url or (None if self._admin is None else self._admin.url)

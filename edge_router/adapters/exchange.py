@@ -7,9 +7,8 @@ they are called by the client's connection, by the target's, and by the sweep wh
 
 from edge_router.adapters.delivery import Delivery
 from edge_router.adapters.struck import Struck
-from edge_router.adapters.tracing import CLIENT_GONE
 from edge_router.adapters.upstream import Connection
-from edge_router.core.answers import Refusal
+from edge_router.core.answers import CLIENT_GONE, Refusal
 from edge_router.core.attempts import (
     MAX_ATTEMPTS,
     REPLAY_BYTES,

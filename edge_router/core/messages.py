@@ -1,5 +1,6 @@
 """The heads that the edge writes: requests to targets, answers to clients. Nothing goes on as it came."""
 
+import re
 from collections.abc import Sequence
 from typing import Final
 
@@ -11,6 +12,8 @@ JOIN_BYTES: Final = 64 * 1024
 """Up to this, copying a request into one piece costs less than writing several."""
 _OFTEN_BODYLESS: Final = frozenset({b"GET", b"HEAD", b"DELETE", b"OPTIONS", b"TRACE"})
 _NOBODY_ASKED: Final = {Refusal.FULL: "connection_limit_reached", Refusal.SHED: "http_request_denied"}
+
+_RATE_LIMITS: Final = re.compile(rb"^x-ratelimit-[^\r\n]*\r\n", re.MULTILINE)
 
 Failures = Sequence[tuple[str, str]]
 """Of each attempt that came to nothing: target and error."""
@@ -51,9 +54,11 @@ def answer_head(
     length: int | None,
     chunked: bool,
     failures: Failures,
+    call: bool,
     connection: bytes,
 ) -> bytes:
-    """The head of a target's answer for the client: the target's own fields, who answered, our framing."""
+    """The head of a target's answer for the client: the target's own fields, who answered, our framing. `call`:
+    it answers a model call. `connection` are the lines of the client's connection, and what its key has left."""
     if length is not None:
         framing = b"content-length: %d\r\n" % length
     else:
@@ -64,9 +69,10 @@ def answer_head(
         request_id,
     )
     status = proxy_status(failures) if failures else b""
-    return b"".join(
-        (response.status_line, response.forward, stamp, who, framing, status, connection, b"\r\n")
-    )
+    forward = response.forward_call if call else response.forward
+    if b"x-ratelimit-" in connection:
+        forward = _RATE_LIMITS.sub(b"", forward)  # the target's are those of the edge's account
+    return b"".join((response.status_line, forward, stamp, who, framing, status, connection, b"\r\n"))
 
 
 def refusal_fields(

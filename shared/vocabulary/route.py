@@ -6,6 +6,7 @@ from pydantic import Field, model_validator
 
 from shared.vocabulary.base import ConfigModel, Id, PositiveSeconds
 from shared.vocabulary.monitor import Path, Text
+from shared.vocabulary.overload import Overload
 from shared.vocabulary.terms import Strategy
 
 MAX_TARGETS = 100_000
@@ -75,3 +76,5 @@ class Route(ConfigModel):
     residency: tuple[Id, ...] | None = None
     """Regions in which its targets may stand; everywhere when absent."""
     stream_recovery: Literal["terminate"] = "terminate"
+    overload: Overload | None = None
+    """Turn requests away early when its targets slow down; never when absent."""
