@@ -9,9 +9,9 @@ theory     Up to the capacity of what is behind it, more requests at once bring 
            (CUBIC, RFC 9438).
 window     Once in `WINDOW_S`, if enough has been seen: the median of the times seen against the usual, for
            streams (to the first token) and others (to the end) each by themselves, the worse of both. Seen is only what
-           began after the last change: what began before tells of the old limit. The longest wait under way
-           counts where it is worse: under a great overload nothing ends at all.
-usual      Follows downwards at once and upwards by `DRIFT` of the way a window: an overload does not become the
+           began after the last change: what began before tells of the old limit. What is still waited for counts
+           where it is worse, by the wait of the middle one: under a great overload nothing ends at all.
+usual      Follows downwards fast and upwards by `DRIFT` of the way a window: an overload does not become the
            usual while it is being fought, a model that is slower from now on does in a minute or two.
 priority   Each may fill a share of the limit: what is left above it is for those that are more urgent. Nothing
            queues: a wait here would be added to the wait that is the problem, and clients retry by themselves.
@@ -26,17 +26,19 @@ from shared.vocabulary.client_key import Priority
 from shared.vocabulary.overload import Overload
 
 WINDOW_S: Final = 0.5
-ENOUGH: Final = 5
+ENOUGH: Final = 8
 """Times seen in a window that make it count; fewer are added to the next."""
 MOST: Final = 512
 """Times kept of one window."""
 DECREASE: Final = 0.8
 DEEPEST: Final = 0.5
 """Of the limit, that one window can take away."""
-DRIFT: Final = 0.01
+DRIFT: Final = 0.005
+FALL: Final = 0.5
+"""The same, downwards."""
 BELOW: Final = 0.9
 """Of the limit at which it got slow: where it stays for a while."""
-LEAST_PATIENCE: Final = 4
+LEAST_PATIENCE: Final = 8
 MOST_PATIENCE: Final = 64
 """Windows to stay there."""
 USED: Final = 0.7
@@ -66,10 +68,9 @@ class _Times:
         middle = median(self.seen) if len(self.seen) >= ENOUGH else 0.0
         if middle > 0.0:
             self.seen.clear()
-            if self.usual_s == 0.0 or middle < self.usual_s:
-                self.usual_s = middle
-            ratio = middle / self.usual_s
-            self.usual_s += (middle - self.usual_s) * DRIFT
+            usual_s = self.usual_s or middle
+            ratio = middle / usual_s
+            self.usual_s = usual_s + (middle - usual_s) * (DRIFT if middle > usual_s else FALL)
         else:
             ratio = 0.0
         return max(ratio, waiting_s / self.usual_s) if self.usual_s else ratio
@@ -86,6 +87,7 @@ class AdaptiveLimit:
         "_limit",
         "_patience",
         "_peak",
+        "_refused",
         "_tickets",
         "_times",
         "_waiting",
@@ -102,6 +104,7 @@ class AdaptiveLimit:
         """Where it last got slow; 0 for never."""
         self._window_at = self._changed_at = now
         self._peak = self._hold = 0
+        self._refused = False
         self._patience = LEAST_PATIENCE
         self.under_way = 0
         self._times = {signal: _Times() for signal in Signal}
@@ -122,10 +125,11 @@ class AdaptiveLimit:
         """Let a request begin: the ticket by which it is known, or None when there is no room for its priority."""
         if now - self._window_at >= WINDOW_S:
             self._turn(now)
-        self._peak = max(self._peak, self.under_way + 1)
         if self.under_way >= max(1, int(self._limit * SHARES[priority])):
+            self._refused = True
             return None
         self.under_way += 1
+        self._peak = max(self._peak, self.under_way)
         self._tickets += 1
         self._waiting[signal][self._tickets] = now
         return self._tickets
@@ -159,13 +163,14 @@ class AdaptiveLimit:
         """End a window: move the limit by what was seen in it."""
         self._window_at = now
         peak, self._peak = self._peak, self.under_way
+        refused, self._refused = self._refused, False
         self._hold -= 1
-        ratio = max(times.ratio(self._longest(signal, now)) for signal, times in self._times.items())
+        ratio = max(times.ratio(self._waited(signal, now)) for signal, times in self._times.items())
         tolerance = self.bounds.tolerance
         if ratio > tolerance:
-            self._slow_at(min(self._limit, peak / SHARES[Priority.NORMAL]))
+            self._slow_at(self._limit if refused else min(self._limit, peak + 1.0))
             self._move(self._limit * max(DEEPEST, min(DECREASE, tolerance / ratio)), now)
-        elif ratio > 0.0 and peak >= self._limit * USED:
+        elif ratio > 0.0 and (refused or peak >= self._limit * USED):
             self._move(self._limit + self._step(), self._changed_at)
 
     def _slow_at(self, ceiling: float) -> None:
@@ -197,10 +202,9 @@ class AdaptiveLimit:
             for times in self._times.values():
                 times.seen.clear()
 
-    def _longest(self, signal: Signal, now: float) -> float:
-        """Of the requests that began after the last change, how long the first is waiting."""
-        for began in self._waiting[signal].values():
-            if began >= self._changed_at:
-                return now - began
-            # Those before it are older: they are few, for the limit bounds them.
-        return 0.0
+    def _waited(self, signal: Signal, now: float) -> float:
+        """How long the middle one of those waits that began after the last change; 0.0 when they are few. They are
+        kept in the order in which they began, and the limit bounds them."""
+        since = self._changed_at
+        waiting = [began for began in self._waiting[signal].values() if began >= since]
+        return now - waiting[len(waiting) // 2] if len(waiting) >= ENOUGH else 0.0
