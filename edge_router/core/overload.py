@@ -168,8 +168,11 @@ class AdaptiveLimit:
         ratio = max(times.ratio(self._waited(signal, now)) for signal, times in self._times.items())
         tolerance = self.bounds.tolerance
         if ratio > tolerance:
+            tried = 0.0 < self._ceiling * BELOW < self._limit and self._hold <= 0
             self._slow_at(self._limit if refused else min(self._limit, peak + 1.0))
-            self._move(self._limit * max(DEEPEST, min(DECREASE, tolerance / ratio)), now)
+            # Where a careful try was what made it slow, taking that back is enough.
+            deep = self._limit * max(DEEPEST, min(DECREASE, tolerance / ratio))
+            self._move(max(deep, self._ceiling * BELOW - 1.0) if tried else deep, now)
         elif ratio > 0.0 and (refused or peak >= self._limit * USED):
             self._move(self._limit + self._step(), self._changed_at)
 
