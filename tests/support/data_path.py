@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import random
 import socket
+import ssl
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -12,6 +13,7 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry
 
+from edge_router.adapters.certificates import ServedCertificate
 from edge_router.adapters.gateway import Gateway
 from edge_router.core.limits import Limits
 from edge_router.core.table import ResolvedCredential, build_table
@@ -110,11 +112,14 @@ class Target:
         self.open = 0
         self.gone = asyncio.Event()
         self.port = 0
+        self.tls: ssl.SSLContext | None = None
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
 
     async def start(self) -> None:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port, limit=2**20)
+        self._server = await asyncio.start_server(
+            self._serve, "127.0.0.1", self.port, limit=2**20, ssl=self.tls
+        )
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def stop(self) -> None:
@@ -263,8 +268,8 @@ class Edge:
     config: FleetConfig
 
     @asynccontextmanager
-    async def client(self) -> AsyncIterator[Client]:
-        reader, writer = await asyncio.open_connection(self.host, self.port, limit=2**20)
+    async def client(self, **tls: Any) -> AsyncIterator[Client]:
+        reader, writer = await asyncio.open_connection(self.host, self.port, limit=2**20, **tls)
         async with Client(reader, writer) as client:
             yield client
 
@@ -289,6 +294,12 @@ class World:
     regions: dict[str, str] = field(default_factory=dict)
     """Of targets that do not stand in `us-east`."""
     paths: tuple[str, ...] = ()
+    keys: list[dict[str, Any]] = field(default_factory=list)
+    """Further client keys; `key` instead of its hash."""
+    route: dict[str, Any] = field(default_factory=dict)
+    """Further fields of the route."""
+    base: str = "http://127.0.0.1"
+    """Scheme and host of targets."""
 
 
 FAST: dict[str, float] = {"connect_s": 1.0, "ttft_s": 1.0, "idle_s": 1.0, "total_s": 5.0}
@@ -302,7 +313,7 @@ def fleet_of(ports: Mapping[str, int], world: World) -> Fleet:
             "provider": "p",
             "model": f"m-{name}",
             "region": world.regions.get(name, "us-east"),
-            "url": f"http://127.0.0.1:{port}/v1",
+            "url": f"{world.base}:{port}/v1",
             "dialect": world.dialect,
             **world.target,
         }
@@ -315,10 +326,12 @@ def fleet_of(ports: Mapping[str, int], world: World) -> Fleet:
         "tiers": [{"targets": tier} for tier in world.tiers or [[name] for name in ports]],
         "timeouts": {**FAST, **world.timeouts},
         "strategy": world.strategy,
+        **world.route,
     }
     keys = [
         {"id": "dev", "sha256": hashlib.sha256(KEY.encode()).hexdigest()},
         {"id": "other", "sha256": hashlib.sha256(b"other").hexdigest(), "routes": ["none-*"]},
+        *({**rest, "sha256": hashlib.sha256(key.encode()).hexdigest()} for key, rest in _keys(world)),
     ]
     return Fleet.model_validate(
         {
@@ -330,6 +343,10 @@ def fleet_of(ports: Mapping[str, int], world: World) -> Fleet:
     )
 
 
+def _keys(world: World) -> list[tuple[str, dict[str, Any]]]:
+    return [(str(key["key"]), {name: key[name] for name in key if name != "key"}) for key in world.keys]
+
+
 @asynccontextmanager
 async def serving(
     targets: Mapping[str, Target],
@@ -338,6 +355,9 @@ async def serving(
     credentials: Mapping[str, ResolvedCredential] | None = None,
     telemetry: Telemetry | None = None,
     limits: Limits | None = None,
+    certificate: ServedCertificate | None = None,
+    target_tls: ssl.SSLContext | None = None,
+    divide_by: int = 1,
 ) -> AsyncIterator[Edge]:
     """An edge in `us-east` before `targets`, one tier each unless the world says otherwise."""
     for target in targets.values():
@@ -357,6 +377,9 @@ async def serving(
             supervisor=supervisor,
             registry=registry,
             limits=limits or Limits(),
+            certificate=certificate,
+            target_tls=target_tls,
+            divide_by=divide_by,
         )
         host, port = await gateway.start("127.0.0.1", 0)
         try:
