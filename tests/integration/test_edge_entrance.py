@@ -5,6 +5,7 @@ import json
 import socket
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 import pytest
 
@@ -258,9 +259,13 @@ async def test_a_reader_that_drips_is_given_up_and_one_that_is_only_slow_is_not(
     size = 600_000
     long = COMPLETION.replace(b"hello", b"x" * size)
     async with serving({"alpha": Target(answer(long))}, limits=QUICK) as edge:
-        dripped, dripping_s = await asyncio.wait_for(slow_read(edge, 1, 0.02), 60)
-        assert dripped < 100_000
-        assert dripping_s < 10
+        dripping = asyncio.ensure_future(slow_read(edge, 1, 0.02))
+        await until(lambda: bool(edge.gateway.clients))
+        began = time.monotonic()
+        await until(lambda: not edge.gateway.clients)
+        assert QUICK.write_stall_s <= time.monotonic() - began < 10 * QUICK.write_stall_s
+        assert not dripping.done(), "it was still taking its drops"
+        dripping.cancel()
         taken, slow_s = await asyncio.wait_for(slow_read(edge, 8192, 0.03), 60)
         assert taken > size
         assert slow_s > 3 * QUICK.write_stall_s
