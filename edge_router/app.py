@@ -52,7 +52,7 @@ async def run(file: NodeFile, *, started: Callable[[], None] | None = None) -> N
     address cannot be bound.
     """
     # Heavy libraries are imported where a process is about to need them, not where tests look in.
-    from edge_router.adapters.certificates import ServedCertificate, towards_targets
+    from edge_router.adapters.certificates import both_sides
     from edge_router.adapters.credentials import resolve_all
     from edge_router.adapters.gateway import Gateway
     from edge_router.adapters.store import DiskStore
@@ -63,8 +63,7 @@ async def run(file: NodeFile, *, started: Callable[[], None] | None = None) -> N
 
     node, clock, rng = file.node, SystemClock(), random.Random()
     state_dir = Path(node.state_dir)
-    certificate = ServedCertificate(node.listen_tls) if node.listen_tls is not None else None
-    target_tls = towards_targets(node.target_tls) if node.target_tls is not None else None
+    certificate, target_tls = both_sides(node)
     credentials, missing = resolve_all(node.credentials)
     async with AsyncExitStack() as held:
         telemetry = telemetry_from_env(service="leeward-edge", node=node.id, region=node.region)

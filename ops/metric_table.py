@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry
 
 from control_plane.metrics import Metrics as ControlPlaneMetrics
 from edge_router.adapters.figures import EdgeCollector, Figures
+from edge_router.core.entrance import Entrance
 from edge_router.metrics import Metrics as EdgeMetrics
 from prober.metrics import Metrics as ProberMetrics
 from shared.clock import SystemClock
@@ -57,6 +58,7 @@ def families() -> list[Family]:
         upstream_connections=0,
         mode=EdgeMode.STALE,
         monotonic=clock.monotonic,
+        entrance=Entrance(),
         fault_filter=SimpleNamespace(struck={}, shown=lambda now: ()),
     )
     edge.register(EdgeCollector(cast(Any, idle)))

@@ -11,6 +11,7 @@ from typing import Final
 
 from shared.log import get_logger
 from shared.vocabulary.entrance import ListenTls, TargetTls
+from shared.vocabulary.node import Node
 
 log = get_logger(__name__)
 
@@ -58,6 +59,14 @@ class ServedCertificate:
         except OSError:
             return None
         return tuple((each.st_mtime_ns, each.st_ino, each.st_size) for each in stats)
+
+
+def both_sides(node: Node) -> tuple[ServedCertificate | None, ssl.SSLContext | None]:
+    """What clients are shown and whom targets must be trusted by, where the node file says. Raises OSError."""
+    return (
+        None if node.listen_tls is None else ServedCertificate(node.listen_tls),
+        None if node.target_tls is None else towards_targets(node.target_tls),
+    )
 
 
 def towards_targets(tls: TargetTls | None) -> ssl.SSLContext:

@@ -187,6 +187,42 @@ async def test_a_credential_does_not_follow_a_target_that_moves() -> None:
     assert "authorization" not in moved.seen[0].fields
 
 
+# ------------------------------------------------------------ routes with a limit
+
+
+async def test_a_full_route_turns_away_at_once_the_less_urgent_first() -> None:
+    """503 with a Retry-After by priority; counted by route and priority; a request that ends makes room."""
+    waiting = asyncio.Event()
+
+    async def wait(talk: Conversation) -> None:
+        await waiting.wait()
+        await talk.send(answer())
+
+    keys = [{"id": name, "key": name, "priority": name} for name in ("high", "low")]
+    bounds = {"min_concurrency": 1, "initial_concurrency": 10, "max_concurrency": 10}
+    world = World(keys=keys, route={"overload": bounds})
+    async with serving({"alpha": Target(wait)}, world) as edge:
+        under_way = [asyncio.ensure_future(edge.ask()) for _ in range(6)]
+        await until(lambda: len(edge.gateway.exchanges) == 6)
+        low = await edge.ask(key="low")
+        assert (low.status, low.fields["retry-after"], low.fields["retry-after-ms"]) == (503, "4", "4000")
+        assert json.loads(low.body)["error"]["code"] == "route_overloaded"
+        under_way += [asyncio.ensure_future(edge.ask()) for _ in range(3)]
+        await until(lambda: len(edge.gateway.exchanges) == 9)
+        assert (await edge.ask()).fields["retry-after"] == "2"
+        under_way.append(asyncio.ensure_future(edge.ask(key="high")))
+        await until(lambda: len(edge.gateway.exchanges) == 10)
+        assert (await edge.ask(key="high")).fields["retry-after"] == "1"
+        for priority in ("high", "normal", "low"):
+            assert edge.metric("leeward_edge_shed_total", route="chat", priority=priority) == 1
+        assert edge.metric("leeward_edge_route_active", route="chat") == 10
+        assert edge.metric("leeward_edge_route_limit", route="chat") == 10
+        waiting.set()
+        assert {(await each).status for each in under_way} == {200}
+        assert (await edge.ask(key="low")).status == 200
+        assert edge.metric("leeward_edge_route_active", route="chat") == 0
+
+
 # ------------------------------------------------------------ wire
 
 
