@@ -49,7 +49,7 @@ async def run(file: NodeFile, *, started: Callable[[], None] | None = None) -> N
 
     `started` is called once the data plane listens, which is as soon as there is anything to serve by:
     a last-known-good file, the node file's fleet, or whatever first arrives. Raises OSError when an
-    address cannot be bound.
+    address cannot be bound or a file of TLS not used.
     """
     # Heavy libraries are imported where a process is about to need them, not where tests look in.
     from edge_router.adapters.certificates import both_sides
@@ -62,7 +62,6 @@ async def run(file: NodeFile, *, started: Callable[[], None] | None = None) -> N
     from shared.tls import client_context
 
     node, clock, rng = file.node, SystemClock(), random.Random()
-    state_dir = Path(node.state_dir)
     certificate, target_tls = both_sides(node)
     credentials, missing = resolve_all(node.credentials)
     async with AsyncExitStack() as held:
@@ -104,14 +103,14 @@ async def run(file: NodeFile, *, started: Callable[[], None] | None = None) -> N
         outside = Outside(
             bus=bus,
             control_plane=control_plane,
-            store=DiskStore(state_dir / node.id),
+            store=DiskStore(Path(node.state_dir) / node.id),
             make_serving=gateway,
             clock=clock,
             telemetry=telemetry,
             rng=rng,
             fault_filter=faults,
         )
-        boot = next_boot(state_dir, node.id, clock=clock)
+        boot = next_boot(Path(node.state_dir), node.id, clock=clock)
         with ended_by_signal() as ended:
             await serve(node, file.fleet, outside, boot=boot, ended=ended, started=started, missing=missing)
 

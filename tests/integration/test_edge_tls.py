@@ -7,6 +7,7 @@ import ssl
 from pathlib import Path
 
 import pytest
+import uvloop
 
 from edge_router.adapters.certificates import ServedCertificate, towards_targets
 from edge_router.core.limits import Limits
@@ -25,6 +26,13 @@ from tests.support.data_path import (
     serving,
     until,
 )
+
+
+@pytest.fixture(params=["asyncio", "uvloop"])
+def event_loop_policy(request: pytest.FixtureRequest) -> asyncio.AbstractEventLoopPolicy:
+    """On both loops: edges run on uvloop, whose TLS is another than asyncio's."""
+    return uvloop.EventLoopPolicy() if request.param == "uvloop" else asyncio.DefaultEventLoopPolicy()
+
 
 SECURE = World(base="https://localhost")
 
