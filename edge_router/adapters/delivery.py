@@ -170,7 +170,7 @@ class Delivery(ABC):
         if self._streamed:
             self._gateway.figures.first_byte(self.route.id, now - self.started)
             if self.permit is not None:
-                self.permit.first(now - self._attempt_at)
+                self.permit.first(self._candidate.target.id, now - self._attempt_at)
         response = self._response
         length = response.content_length if complete is None else complete
         if self._head.method == b"HEAD" or response.status in (204, 304):
@@ -307,8 +307,8 @@ class Delivery(ABC):
         if self._extra:
             gateway.extra_active -= 1
         if self.permit is not None:
-            began = self._attempt_at if self.attempts else now
-            self.permit.close(status, code, self._tokens, now - began, broken=instead == BROKEN)
+            target, began = (self._candidate.target.id, self._attempt_at) if self.attempts else ("", now)
+            self.permit.close(status, code, self._tokens, target, now - began, broken=instead == BROKEN)
         gateway.figures.answered(
             self.route.id, status, now - self.started, code, tenant=self._tenant, instead=instead
         )

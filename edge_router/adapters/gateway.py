@@ -142,9 +142,10 @@ class Gateway:
         until = self.monotonic() + timeout_s
         while self.clients and self.monotonic() < until:  # noqa: ASYNC110  (once in a process's life)
             await asyncio.sleep(0.02)
-        for exchange in tuple(self.exchanges):
+        broken = tuple(self.exchanges)
+        for exchange in broken:
             exchange.stop()
-        last_words = self.monotonic() + LAST_WORDS_S
+        last_words = self.monotonic() + (LAST_WORDS_S if broken else 0.0)
         while self.clients and self.monotonic() < last_words:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
         for client in tuple(self.clients):

@@ -40,14 +40,16 @@ class Permit:
         self._ticket = ticket
         self._signal = signal
 
-    def first(self, took_s: float) -> None:
-        """The first of a streamed answer has come, `took_s` after the attempt began that brought it."""
+    def first(self, target: str, took_s: float) -> None:
+        """The first of a streamed answer has come, `took_s` after the attempt at `target` began that brought it."""
         if self._gate is not None and self._signal is Signal.TTFT:
-            self._gate.seen(self._ticket, Signal.TTFT, took_s)
+            self._gate.seen(self._ticket, Signal.TTFT, target, took_s)
 
-    def close(self, status: int, code: str, tokens: Tokens, took_s: float, *, broken: bool) -> None:
+    def close(
+        self, status: int, code: str, tokens: Tokens, target: str, took_s: float, *, broken: bool
+    ) -> None:
         """The request has ended: with `status`, `code` when the edge itself answered, `took_s` after its last
-        attempt began.
+        attempt began, which was at `target`.
 
         Tokens are those that the answer told; without any, what was taken on account stays taken, unless the
         answer was an error, which costs nothing.
@@ -55,9 +57,9 @@ class Permit:
         gate, self._gate = self._gate, None
         if gate is not None:
             if self._signal is Signal.WHOLE and not code and not broken and 200 <= status < 400:
-                gate.seen(self._ticket, Signal.WHOLE, took_s)
+                gate.seen(self._ticket, Signal.WHOLE, target, took_s)
             gave_up = status == CLIENT_GONE or code == Refusal.TIMEOUT.code
-            gate.leave(self._ticket, self._signal, took_s if gave_up else None)
+            gate.leave(self._ticket, self._signal, target, took_s if gave_up and target else None)
         state, self._state = self._state, None
         if state is not None:
             used = self._asked
@@ -112,7 +114,7 @@ class Entrance:
                 )
             except Exceeded as exceeded:
                 if gate is not None:
-                    gate.leave(ticket, signal, None)
+                    gate.leave(ticket, signal, "", None)
                 raise _over(exceeded, endpoint) from None
         return Permit(state, taken, lines, gate, ticket, signal)
 

@@ -7,8 +7,9 @@ theory     Up to the capacity of what is behind it, more requests at once bring 
            (Gradient2) and Envoy's adaptive concurrency filter; the steps are those of TCP: slow start, then
            multiplicative decrease (RFC 5681), then back up fast to where it got slow and slowly beyond
            (CUBIC, RFC 9438).
-window     Once in `WINDOW_S`, if enough has been seen: the median of the times seen against the usual, for
-           streams (to the first token) and others (to the end) each by themselves, the worse of both. Seen is only what
+window     Once in `WINDOW_S`, if enough has been seen: the median of the times seen against the usual, for streams
+           (to the first token) and others (to the end) and each target by themselves, and of these the mean by
+           how many were seen: a failover to a target that is always slower is no overload. Seen is only what
            began after the last change: what began before tells of the old limit. What is still waited for counts
            where it is worse, by the wait of the middle one: under a great overload nothing ends at all.
 usual      Follows downwards fast and upwards by `DRIFT` of the way a window: an overload does not become the
@@ -29,7 +30,9 @@ WINDOW_S: Final = 0.5
 ENOUGH: Final = 8
 """Times seen in a window that make it count; fewer are added to the next."""
 MOST: Final = 512
-"""Times kept of one window."""
+"""Times kept of one window and target."""
+MOST_TARGETS: Final = 256
+"""Whose usual is known; the one known first is forgotten first."""
 DECREASE: Final = 0.8
 DEEPEST: Final = 0.5
 """Of the limit, that one window can take away."""
@@ -55,7 +58,7 @@ class Signal(Enum):
 
 
 class _Times:
-    """The times of one signal: in this window, and as usual."""
+    """The times of one signal at one target: in this window, and as usual."""
 
     __slots__ = ("seen", "usual_s")
 
@@ -63,17 +66,16 @@ class _Times:
         self.seen: list[float] = []
         self.usual_s = 0.0
 
-    def ratio(self, waiting_s: float) -> float:
-        """How much slower than usual, 0.0 when too little is known. Ends the window."""
-        middle = median(self.seen) if len(self.seen) >= ENOUGH else 0.0
-        if middle > 0.0:
-            self.seen.clear()
-            usual_s = self.usual_s or middle
-            ratio = middle / usual_s
-            self.usual_s = usual_s + (middle - usual_s) * (DRIFT if middle > usual_s else FALL)
-        else:
-            ratio = 0.0
-        return max(ratio, waiting_s / self.usual_s) if self.usual_s else ratio
+    def turn(self) -> tuple[float, int]:
+        """How much slower than usual, and how many were seen; (0.0, 0) when they are too few. Ends the window."""
+        count = len(self.seen)
+        if count < ENOUGH:
+            return 0.0, 0
+        middle = median(self.seen)
+        self.seen.clear()
+        usual_s = self.usual_s or middle
+        self.usual_s = usual_s + (middle - usual_s) * (DRIFT if middle > usual_s else FALL)
+        return (middle / usual_s if usual_s else 1.0), count
 
 
 class AdaptiveLimit:
@@ -107,7 +109,7 @@ class AdaptiveLimit:
         self._refused = False
         self._patience = LEAST_PATIENCE
         self.under_way = 0
-        self._times = {signal: _Times() for signal in Signal}
+        self._times: dict[Signal, dict[str, _Times]] = {signal: {} for signal in Signal}
         self._waiting: dict[Signal, dict[int, float]] = {signal: {} for signal in Signal}
         self._tickets = 0
 
@@ -134,30 +136,34 @@ class AdaptiveLimit:
         self._waiting[signal][self._tickets] = now
         return self._tickets
 
-    def seen(self, ticket: int, signal: Signal, took_s: float) -> None:
-        """What is timed of a request has come, `took_s` after it was sent."""
+    def seen(self, ticket: int, signal: Signal, target: str, took_s: float) -> None:
+        """What is timed of a request has come, `took_s` after it was sent to `target`."""
         began = self._waiting[signal].pop(ticket, None)
         if began is not None and began >= self._changed_at:
-            self._note(signal, took_s)
+            self._note(self._of(signal, target), took_s)
 
-    def leave(self, ticket: int, signal: Signal, waited_s: float | None) -> None:
+    def leave(self, ticket: int, signal: Signal, target: str, waited_s: float | None) -> None:
         """A request has ended. `waited_s`: it gave up waiting for what is timed after so long, so that would have
         taken longer; None when its end says nothing about the targets' pace."""
         self.under_way -= 1
         began = self._waiting[signal].pop(ticket, None)
-        usual_s = self._times[signal].usual_s
-        if (
-            began is not None
-            and began >= self._changed_at
-            and waited_s is not None
-            and waited_s > usual_s > 0
-        ):
-            self._note(signal, waited_s)
+        if began is not None and began >= self._changed_at and waited_s is not None:
+            times = self._of(signal, target)
+            if waited_s > times.usual_s > 0:
+                self._note(times, waited_s)
 
-    def _note(self, signal: Signal, took_s: float) -> None:
-        seen = self._times[signal].seen
-        if len(seen) < MOST:
-            seen.append(took_s)
+    def _of(self, signal: Signal, target: str) -> _Times:
+        known = self._times[signal]
+        times = known.get(target)
+        if times is None:
+            if len(known) >= MOST_TARGETS:
+                del known[next(iter(known))]
+            times = known[target] = _Times()
+        return times
+
+    def _note(self, times: _Times, took_s: float) -> None:
+        if len(times.seen) < MOST:
+            times.seen.append(took_s)
 
     def _turn(self, now: float) -> None:
         """End a window: move the limit by what was seen in it."""
@@ -165,7 +171,7 @@ class AdaptiveLimit:
         peak, self._peak = self._peak, self.under_way
         refused, self._refused = self._refused, False
         self._hold -= 1
-        ratio = max(times.ratio(self._waited(signal, now)) for signal, times in self._times.items())
+        ratio = max(self._ratio(signal, now) for signal in Signal)
         tolerance = self.bounds.tolerance
         if ratio > tolerance:
             tried = 0.0 < self._ceiling * BELOW < self._limit and self._hold <= 0
@@ -202,8 +208,18 @@ class AdaptiveLimit:
         self._limit = min(max(limit, least), max(least, bounds.max_concurrency / self._divide_by))
         if changed_at > self._changed_at:
             self._changed_at = changed_at
-            for times in self._times.values():
-                times.seen.clear()
+            for known in self._times.values():
+                for times in known.values():
+                    times.seen.clear()
+
+    def _ratio(self, signal: Signal, now: float) -> float:
+        """How much slower than usual this signal is; 0.0 when too little is known."""
+        known = self._times[signal].values()
+        turned = [times.turn() for times in known]
+        count = sum(seen for _, seen in turned)
+        mean = sum(ratio * seen for ratio, seen in turned) / count if count else 0.0
+        slowest_s = max((times.usual_s for times in known), default=0.0)
+        return max(mean, self._waited(signal, now) / slowest_s) if slowest_s else mean
 
     def _waited(self, signal: Signal, now: float) -> float:
         """How long the middle one of those waits that began after the last change; 0.0 when they are few. They are

@@ -57,8 +57,8 @@ def run(
             busy -= 1
             if limited:
                 if fine:
-                    limit.seen(ticket, Signal.WHOLE, took_s)
-                limit.leave(ticket, Signal.WHOLE, None if fine else took_s)
+                    limit.seen(ticket, Signal.WHOLE, "alpha", took_s)
+                limit.leave(ticket, Signal.WHOLE, "alpha", None if fine else took_s)
             seen.good[priority] += fine and now > settle_s
             continue
         heapq.heappush(events, (now + rng.expovariate(rate), number, None))
@@ -118,11 +118,34 @@ def test_what_is_slower_from_now_on_becomes_the_usual() -> None:
         tickets = [limit.enter(Priority.NORMAL, Signal.TTFT, now) for _ in range(30)]
         for ticket in tickets:
             if ticket is not None:
-                limit.seen(ticket, Signal.TTFT, took_s)
-                limit.leave(ticket, Signal.TTFT, None)
+                limit.seen(ticket, Signal.TTFT, "alpha", took_s)
+                limit.leave(ticket, Signal.TTFT, "alpha", None)
         lowest = min(lowest, limit.limit)
     assert lowest < 20, "it was taken for overload at first"
     assert limit.limit > 30
+
+
+def test_a_failover_to_a_target_that_is_always_slower_is_no_overload() -> None:
+    """Each target is compared with itself: the route keeps its room when its traffic goes elsewhere."""
+    rng, limit, now = random.Random(4), AdaptiveLimit(Overload(), 0.0), 0.0
+    usual_s = {"near": 0.15, "far": 0.4}
+    turned = 0
+    under_way: list[tuple[float, int, str, float]] = []
+    while now < 90.0:
+        now += rng.expovariate(100.0)
+        while under_way and under_way[0][0] <= now:
+            _, ticket, target, took_s = heapq.heappop(under_way)
+            limit.seen(ticket, Signal.TTFT, target, took_s)
+            limit.leave(ticket, Signal.TTFT, target, None)
+        target = "near" if now < 30 else "far"
+        took_s = usual_s[target] * rng.uniform(0.8, 1.3)
+        entered = limit.enter(Priority.NORMAL, Signal.TTFT, now)
+        if entered is None:
+            turned += now > 5
+        else:
+            heapq.heappush(under_way, (now + took_s, entered, target, took_s))
+    assert turned == 0
+    assert limit.limit >= 40
 
 
 @settings(max_examples=60)
@@ -159,8 +182,8 @@ def test_it_keeps_its_bounds_whatever_happens(
         elif open_:
             ticket, its, began = open_.pop(0)
             if what == "seen":
-                limit.seen(ticket, its, now - began)
-            limit.leave(ticket, its, now - began if what == "gone" else None)
+                limit.seen(ticket, its, priority.value, now - began)
+            limit.leave(ticket, its, priority.value, now - began if what == "gone" else None)
         assert max(1, bounds.min_concurrency // divide_by) <= limit.limit
         assert limit.limit <= max(1, bounds.max_concurrency / divide_by)
         assert limit.under_way == len(open_)

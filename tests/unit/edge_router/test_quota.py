@@ -173,8 +173,8 @@ def test_what_a_request_is_charged_in_the_end(status: int, code: str, tokens: To
     entrance, key = Entrance(), scope(tokens=6000)
     permit = entrance.let_in(key, route, CHAT, read_call(body), body, 0.0)
     assert b"remaining-tokens: 5740" in permit.lines
-    permit.close(status, code, tokens, 1.0, broken=False)
-    permit.close(status, code, tokens, 1.0, broken=False)
+    permit.close(status, code, tokens, "alpha", 1.0, broken=False)
+    permit.close(status, code, tokens, "alpha", 1.0, broken=False)
     left = entrance.let_in(key, route, CHAT, read_call(body), body, 0.0).lines
     expected = 6000 - (used + 3 if used == 257 else used) - 260
     assert b"remaining-tokens: %d\r" % expected in left
