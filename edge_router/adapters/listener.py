@@ -160,8 +160,8 @@ class ClientConnection(asyncio.Protocol):
             self._transport.close()
             return
         self._state = _State.HEAD
-        if not self._reading:
-            self._next()
+        if not (self._reading or self._write_paused):
+            self._next()  # who does not take this answer gets no other
 
     def break_off(self, event: bytes, *, chunked: bool) -> None:
         """The answer cannot be completed: end it so that nobody takes it for whole."""

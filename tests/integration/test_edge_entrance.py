@@ -271,15 +271,15 @@ async def test_a_providers_cookies_and_names_stay_with_the_edge() -> None:
 # ------------------------------------------------------------ time and space
 
 
-QUICK = Limits(head_s=0.5, idle_s=1.0, body_s=0.5, write_stall_s=0.6, write_bytes_per_s=20_000, linger_s=0.5)
+QUICK = Limits(head_s=0.5, body_s=0.5, write_stall_s=0.6, write_bytes_per_s=20_000, linger_s=0.5)
 
 
-async def slow_read(edge: Edge, size: int, every_s: float) -> tuple[int, float]:
+async def slow_read(edge: Edge, size: int, every_s: float, *, window: int) -> tuple[int, float]:
     """Ask for a long answer and take `size` bytes of it every so often: how much came, and in how many seconds.
     A bare socket, for a reader of asyncio's takes more than it hands out."""
     loop, began, got = asyncio.get_running_loop(), time.monotonic(), 0
     with socket.socket() as sock:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, window)
         sock.setblocking(False)
         await loop.sock_connect(sock, (edge.host, edge.port))
         await loop.sock_sendall(sock, request())
@@ -292,17 +292,17 @@ async def slow_read(edge: Edge, size: int, every_s: float) -> tuple[int, float]:
 
 async def test_a_reader_that_drips_is_given_up_and_one_that_is_only_slow_is_not() -> None:
     """The least rate over `write_stall_s` tells them apart, however large the answer."""
-    size = 600_000
+    size = 12_000_000  # more than the kernel takes on behalf of a client that does not read
     long = COMPLETION.replace(b"hello", b"x" * size)
     async with serving({"alpha": Target(answer(long))}, limits=QUICK) as edge:
-        dripping = asyncio.ensure_future(slow_read(edge, 1, 0.02))
+        dripping = asyncio.ensure_future(slow_read(edge, 1, 0.02, window=4096))
         await until(lambda: bool(edge.gateway.clients))
         began = time.monotonic()
         await until(lambda: not edge.gateway.clients)
         assert QUICK.write_stall_s <= time.monotonic() - began < 10 * QUICK.write_stall_s
         assert not dripping.done(), "it was still taking its drops"
         dripping.cancel()
-        taken, slow_s = await asyncio.wait_for(slow_read(edge, 8192, 0.03), 60)
+        taken, slow_s = await asyncio.wait_for(slow_read(edge, 2**17, 0.03, window=2**18), 60)
         assert taken > size
         assert slow_s > 3 * QUICK.write_stall_s
 

@@ -5,6 +5,7 @@ import hashlib
 import json
 import random
 import signal
+import socket
 import ssl
 import sys
 import time
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
+import psutil
 import pytest
 import yaml
 
@@ -279,3 +281,114 @@ async def test_at_twice_the_capacity_most_of_it_still_does_good(tmp_path: Path) 
             )
     assert shares[True] >= 0.8
     assert shares[False] <= 0.3
+
+
+# ------------------------------------------------------------ slow clients
+
+SLOW = 5_000
+
+
+@dataclass
+class Held:
+    """What a process holds."""
+
+    descriptors: int
+    rss_mb: float
+
+    @classmethod
+    def of(cls, child: Child) -> "Held":
+        process = psutil.Process(child.pid)
+        return cls(process.num_fds(), process.memory_info().rss / 2**20)
+
+
+async def test_five_thousand_slow_clients_cost_others_nothing_and_leave_nothing(tmp_path: Path) -> None:
+    """FAULTS row 24: heads and bodies that drip are told 408 within their deadline, others are served meanwhile;
+    then disconnects at every moment. Afterwards as many descriptors as before, and no memory kept for anybody."""
+    node = {"limits": {"head_s": 4.0, "body_s": 4.0, "body_bytes_per_s": 1e6}}
+    async with stack(tmp_path, node=node, pace=("--ttft-ms", "1", "--tokens-per-s", "1000")) as running:
+        for _ in range(20):
+            async with running.client() as client:
+                client.write(request(asking(5)))
+                assert (await client.read()).clean
+        before = Held.of(running.edge)
+        slow = await dripping(running, 4.0)
+        async with asyncio.timeout(4):
+            while (during := Held.of(running.edge)).descriptors < SLOW:
+                await asyncio.sleep(0.05)
+        waits = []
+        drips = asyncio.ensure_future(drip_on(slow, 8.0))
+        while not drips.done():
+            began = time.monotonic()
+            async with running.client() as client:
+                client.write(request(asking(5)))
+                assert (await client.read()).clean
+            waits.append(time.monotonic() - began)
+        told = await drips
+        assert told == SLOW
+        await disconnects(running, 3_000)
+        async with asyncio.timeout(20):
+            while Held.of(running.edge).descriptors > before.descriptors + 2:
+                await asyncio.sleep(0.1)
+        after = Held.of(running.edge)
+        waits.sort()
+        print(
+            f"\n{SLOW} slow clients: descriptors {before.descriptors} -> {during.descriptors} -> {after.descriptors},"
+            f" RSS {before.rss_mb:.0f} -> {during.rss_mb:.0f} -> {after.rss_mb:.0f} MB; others meanwhile p50"
+            f" {waits[len(waits) // 2] * 1000:.0f} ms, p99 {waits[int(len(waits) * 0.99)] * 1000:.0f} ms"
+        )
+        assert after.rss_mb - before.rss_mb < 60
+        assert waits[len(waits) // 2] < 0.5
+
+
+async def dripping(running: Stack, within_s: float) -> list[socket.socket]:
+    """`SLOW` connections that have sent the beginning of a head, or a head and the beginning of a body."""
+    began, made = time.monotonic(), []
+    head = request(b"")[:40]
+    body = request(b"").replace(b"content-length: 0", b"content-length: 100000")
+    loop = asyncio.get_running_loop()
+    for number in range(SLOW):
+        one = socket.socket()
+        one.setblocking(False)
+        await loop.sock_connect(one, (HOST, running.port))
+        one.send(body if number % 2 else head)
+        made.append(one)
+    assert time.monotonic() - began < within_s, "too slow a machine: the first are over before the last begin"
+    return made
+
+
+async def drip_on(slow: list[socket.socket], for_s: float) -> int:
+    """A byte a second on each of them; how many were told 408 and closed."""
+    until, told, open_ = time.monotonic() + for_s, 0, list(slow)
+    while open_ and time.monotonic() < until:
+        left = []
+        for number, one in enumerate(open_):
+            with suppress(ConnectionError):
+                try:
+                    data = one.recv(4096)
+                except BlockingIOError:
+                    with suppress(BlockingIOError):
+                        one.send(b"x")
+                    left.append(one)
+                else:
+                    told += data.startswith(b"HTTP/1.1 408 ")
+                    one.close()
+                    continue
+            if number % 200 == 0:
+                await asyncio.sleep(0)
+        open_ = left
+        await asyncio.sleep(0.5)
+    for one in open_:
+        one.close()
+    return told
+
+
+async def disconnects(running: Stack, count: int) -> None:
+    """Clients that leave, some of them in the middle of a request or of its answer; about a thousand a second."""
+
+    async def leave(number: int) -> None:
+        async with running.client() as client:
+            client.write(request(asking(50))[: 20 + number % 400])
+            await asyncio.sleep((number % 5) * 0.005)
+
+    for batch in range(count // 50):
+        await asyncio.gather(*(leave(batch * 50 + number) for number in range(50)))

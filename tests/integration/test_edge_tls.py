@@ -3,7 +3,11 @@
 import asyncio
 import re
 import shutil
+import socket
 import ssl
+import threading
+import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -20,6 +24,7 @@ from tests.support.data_path import (
     Conversation,
     Target,
     World,
+    answer,
     chunk,
     delta,
     request,
@@ -34,6 +39,8 @@ def event_loop_policy(request: pytest.FixtureRequest) -> asyncio.AbstractEventLo
     return uvloop.EventLoopPolicy() if request.param == "uvloop" else asyncio.DefaultEventLoopPolicy()
 
 
+LONG = 12_000_000
+"""More than the kernel takes on behalf of a client that does not read."""
 SECURE = World(base="https://localhost")
 
 
@@ -230,3 +237,33 @@ def test_files_that_cannot_be_used_are_named(authority: Authority, tls: dict[str
         ServedCertificate(ListenTls(**{"cert_file": pair.cert, "key_file": pair.key, **tls}))
     with pytest.raises(OSError, match=re.escape("node.target_tls.ca_file, /none")):
         towards_targets(TargetTls(ca_file="/none"))
+
+
+async def test_a_reader_that_drips_is_given_up_on_tls_too(authority: Authority) -> None:
+    """What waits to be encrypted counts like what waits to be sent."""
+    certificate = listening(authority.issue("edge", "localhost"))
+    limits = Limits(write_stall_s=0.6, write_bytes_per_s=20_000)
+    long = b'{"choices":[{"message":{"content":"' + b"x" * LONG + b'"}}]}'
+    stop = threading.Event()
+    trusted = trusting(authority)
+
+    def drip(port: int) -> None:
+        with socket.socket() as bare:
+            bare.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            bare.settimeout(10)
+            bare.connect(("127.0.0.1", port))
+            with trusted.wrap_socket(bare, server_hostname="localhost") as client, suppress(OSError):
+                client.sendall(request())
+                while client.recv(1) and not stop.wait(0.02):
+                    pass
+
+    async with serving({"alpha": Target(answer(long))}, certificate=certificate, limits=limits) as edge:
+        dripping = asyncio.ensure_future(asyncio.to_thread(drip, edge.port))
+        await until(lambda: bool(edge.gateway.exchanges))
+        began = time.monotonic()
+        try:
+            await until(lambda: not edge.gateway.clients)
+            assert limits.write_stall_s <= time.monotonic() - began < 10 * limits.write_stall_s
+        finally:
+            stop.set()
+            await dripping
