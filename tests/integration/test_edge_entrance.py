@@ -282,7 +282,7 @@ async def slow_read(edge: Edge, size: int, every_s: float, *, window: int) -> tu
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, window)
         sock.setblocking(False)
         await loop.sock_connect(sock, (edge.host, edge.port))
-        await loop.sock_sendall(sock, request())
+        await loop.sock_sendall(sock, request(fields="connection: close\r\n"))
         with suppress(ConnectionError):
             while data := await loop.sock_recv(sock, size):
                 got += len(data)
@@ -294,7 +294,8 @@ async def test_a_reader_that_drips_is_given_up_and_one_that_is_only_slow_is_not(
     """The least rate over `write_stall_s` tells them apart, however large the answer."""
     size = 12_000_000  # more than the kernel takes on behalf of a client that does not read
     long = COMPLETION.replace(b"hello", b"x" * size)
-    async with serving({"alpha": Target(answer(long))}, limits=QUICK) as edge:
+    world = World(timeouts={"total_s": 30.0})
+    async with serving({"alpha": Target(answer(long))}, world, limits=QUICK) as edge:
         dripping = asyncio.ensure_future(slow_read(edge, 1, 0.02, window=4096))
         await until(lambda: bool(edge.gateway.clients))
         began = time.monotonic()
