@@ -67,6 +67,9 @@ class TargetEntry:
     provider: str = ""
     price: float = 0.0
     """US dollars for a million tokens, three of input to one of output."""
+    context_length: int = 0
+    """Tokens; 0 when the fleet does not say."""
+    capabilities: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +137,8 @@ class RouteEntry:
     score: ScoreWeights = EVEN_HANDED
     overload: Overload | None = None
     """None where its requests under way are not limited."""
+    max_ejected: float = 0.5
+    """Share of its targets that may be ejected for their share of failures."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,6 +230,8 @@ def _target_entry(target: Target) -> TargetEntry:
         reasoning="reasoning" in target.capabilities,
         provider=target.provider,
         price=(3.0 * target.cost.input_usd_per_mtok + target.cost.output_usd_per_mtok) / 4.0,
+        context_length=target.context_length or 0,
+        capabilities=frozenset(target.capabilities),
     )
 
 
@@ -273,6 +280,7 @@ class _RouteBuilder:
             last_resort=tuple(last_resort),
             score=ScoreWeights(**self._route.score.model_dump()),
             overload=self._route.overload,
+            max_ejected=self._route.max_ejected_permille / 1000,
         )
 
     def _residents(self) -> list[tuple[int, TargetEntry]]:

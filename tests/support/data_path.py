@@ -300,6 +300,8 @@ class World:
     """Further fields of the route."""
     base: str = "http://127.0.0.1"
     """Scheme and host of targets."""
+    each: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Fields of single targets, by name."""
 
 
 FAST: dict[str, float] = {"connect_s": 1.0, "ttft_s": 1.0, "idle_s": 1.0, "total_s": 5.0}
@@ -316,6 +318,7 @@ def fleet_of(ports: Mapping[str, int], world: World) -> Fleet:
             "url": f"{world.base}:{port}/v1",
             "dialect": world.dialect,
             **world.target,
+            **world.each.get(name, {}),
         }
         for name, port in ports.items()
     ]
