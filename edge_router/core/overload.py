@@ -39,10 +39,10 @@ DEEPEST: Final = 0.5
 DRIFT: Final = 0.005
 FALL: Final = 0.5
 """The same, downwards."""
-BELOW: Final = 0.9
+BELOW: Final = 0.92
 """Of the limit at which it got slow: where it stays for a while."""
 LEAST_PATIENCE: Final = 8
-MOST_PATIENCE: Final = 64
+MOST_PATIENCE: Final = 128
 """Windows to stay there."""
 USED: Final = 0.7
 """A limit of which less than this was in use is not what holds anything back, and does not rise."""
