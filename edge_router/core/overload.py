@@ -13,7 +13,7 @@ window     Once in `WINDOW_S`, if enough has been seen: the median of the times 
            began after the last change: what began before tells of the old limit. What is still waited for counts
            where it is worse, by the wait of the middle one: under a great overload nothing ends at all.
 usual      Follows downwards fast and upwards by `DRIFT` of the way a window: an overload does not become the
-           usual while it is being fought, a model that is slower from now on does in a minute or two.
+           usual while it is being fought, a model that is slower from now on does in some minutes.
 priority   Each may fill a share of the limit: what is left above it is for those that are more urgent. Nothing
            queues: a wait here would be added to the wait that is the problem, and clients retry by themselves.
 """

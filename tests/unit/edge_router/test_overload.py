@@ -113,8 +113,8 @@ def test_what_is_slower_from_now_on_becomes_the_usual() -> None:
     """A model that takes three times as long is no overload for ever."""
     limit, now = AdaptiveLimit(Overload(), 0.0), 0.0
     lowest = 1000
-    for second in range(300):
-        now, took_s = now + 1.0, 0.2 if second < 20 else 0.6
+    for window in range(600):
+        now, took_s = now + 0.5, 0.2 if window < 40 else 0.6
         tickets = [limit.enter(Priority.NORMAL, Signal.TTFT, now) for _ in range(30)]
         for ticket in tickets:
             if ticket is not None:
