@@ -317,7 +317,7 @@ class Delivery(ABC):
             gateway.extra_active -= 1
         if self.permit is not None:
             target, began = (self._candidate.target.id, self._attempt_at) if self.attempts else ("", now)
-            self.permit.close(status, code, self._tokens, target, now - began, broken=instead == BROKEN)
+            self.permit.close(status, code, self._tokens, target, now - began, broken=instead != 0)
         gateway.figures.answered(
             self.route.id, status, now - self.started, code, tenant=self._tenant, instead=instead
         )
