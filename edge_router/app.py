@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry
 
 from edge_router.core.fault_filter import FaultFilter
 from edge_router.core.follow import Follower
+from edge_router.core.limits import Limits
 from edge_router.core.table import RouteTable, build_table
 from edge_router.loops.acknowledge import Acknowledge
 from edge_router.loops.alarms import Alarms
@@ -50,9 +51,10 @@ async def run(file: NodeFile, *, started: Callable[[], None] | None = None) -> N
 
     `started` is called once the data plane listens, which is as soon as there is anything to serve by:
     a last-known-good file, the node file's fleet, or whatever first arrives. Raises OSError when an
-    address cannot be bound.
+    address cannot be bound or a file of TLS not used.
     """
     # Heavy libraries are imported where a process is about to need them, not where tests look in.
+    from edge_router.adapters.certificates import both_sides
     from edge_router.adapters.credentials import resolve_all
     from edge_router.adapters.gateway import Gateway
     from edge_router.adapters.shared_faults import fault_filter_of
@@ -63,7 +65,7 @@ async def run(file: NodeFile, *, started: Callable[[], None] | None = None) -> N
     from shared.adapters.otel import telemetry_from_env
 
     node, clock, rng = file.node, SystemClock(), random.Random()
-    state_dir = Path(node.state_dir)
+    certificate, target_tls = both_sides(node)
     # Workers resolve them for themselves: a secret is where it is needed, and nowhere else.
     credentials, missing = resolve_all(node.credentials) if node.workers == 1 else ({}, {})
     async with AsyncExitStack() as held:
@@ -91,13 +93,16 @@ async def run(file: NodeFile, *, started: Callable[[], None] | None = None) -> N
                 telemetry=telemetry,
                 supervisor=supervisor,
                 registry=registry,
+                limits=Limits(**node.limits.model_dump()),
                 fault_filter=faults,
+                certificate=certificate,
+                target_tls=target_tls,
             )
 
         outside = Outside(
             bus=bus,
             control_plane=control_plane,
-            store=DiskStore(state_dir / node.id),
+            store=DiskStore(Path(node.state_dir) / node.id),
             make_serving=gateway if node.workers == 1 else in_workers(node, clock, rng, faults),
             build=build_table if node.workers == 1 else plan_of,
             clock=clock,
@@ -105,7 +110,7 @@ async def run(file: NodeFile, *, started: Callable[[], None] | None = None) -> N
             rng=rng,
             fault_filter=faults,
         )
-        boot = next_boot(state_dir, node.id, clock=clock)
+        boot = next_boot(Path(node.state_dir), node.id, clock=clock)
         with ended_by_signal() as ended:
             await serve(node, file.fleet, outside, boot=boot, ended=ended, started=started, missing=missing)
 
@@ -422,7 +427,10 @@ class Edge:
             self._tellers.acknowledge.nudge()
 
     def _url(self) -> str | None:
-        return self._node.advertise_url or (None if self._bound is None else http_url(*self._bound))
+        scheme = "http" if self._node.listen_tls is None else "https"
+        return self._node.advertise_url or (
+            None if self._bound is None else http_url(*self._bound, scheme=scheme)
+        )
 
     def _admin_url(self) -> str | None:
         return self._node.admin_advertise_url or (None if self._admin is None else self._admin.url)

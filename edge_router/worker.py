@@ -26,6 +26,7 @@ import structlog
 import uvloop
 from prometheus_client import CollectorRegistry
 
+from edge_router.adapters.certificates import both_sides
 from edge_router.adapters.credentials import resolve_all
 from edge_router.adapters.gateway import Gateway
 from edge_router.adapters.line import Line
@@ -50,6 +51,7 @@ from edge_router.core.frames import (
     from_parent,
 )
 from edge_router.core.handover import Holding, mode_after
+from edge_router.core.limits import Limits
 from edge_router.core.merge import LoadPart
 from edge_router.core.share import Share
 from edge_router.core.table import RouteTable, build_table
@@ -117,6 +119,7 @@ class Worker:
                     service="leeward-edge", node=self.node.id, region=self.node.region
                 )
                 held.push_async_callback(telemetry.close)
+                certificate, target_tls = both_sides(self.node)
                 credentials, missing = resolve_all(self.node.credentials)
                 self.line.tell(Missing(missing))
                 holding = Holding(self._build)
@@ -132,7 +135,10 @@ class Worker:
                         telemetry=telemetry,
                         supervisor=supervisor,
                         registry=self.registry,
+                        limits=Limits(**self.node.limits.model_dump()),
                         fault_filter=self.faults,
+                        certificate=certificate,
+                        target_tls=target_tls,
                         share=Share(self.start.index, self.start.of),
                     )
                     self.gateway.mode = self._mode

@@ -15,6 +15,7 @@ from control_plane.metrics import Metrics as ControlPlaneMetrics
 from edge_router.adapters.figures import EdgeCollector, Figures
 from edge_router.adapters.ladder import Rungs
 from edge_router.adapters.worker_figures import WorkersCollector
+from edge_router.core.entrance import Entrance
 from edge_router.core.series import Retired
 from edge_router.metrics import Metrics as EdgeMetrics
 from prober.metrics import Metrics as ProberMetrics
@@ -61,6 +62,7 @@ def families() -> list[Family]:
         upstream_connections=0,
         mode=EdgeMode.STALE,
         monotonic=clock.monotonic,
+        entrance=Entrance(),
         fault_filter=SimpleNamespace(struck={}, shown=lambda now: ()),
     )
     edge.register(EdgeCollector(cast(Any, idle)))

@@ -134,6 +134,6 @@ def split_address(address: str) -> tuple[str, int]:
     return host.strip("[]"), int(port)
 
 
-def http_url(host: str, port: int) -> str:
+def http_url(host: str, port: int, *, scheme: str = "http") -> str:
     """`http://host:port`, an IPv6 host in brackets."""
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"

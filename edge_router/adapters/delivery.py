@@ -17,6 +17,7 @@ from edge_router.core.answers import Refusal, last_event
 from edge_router.core.attempts import Judgement
 from edge_router.core.body import Asked
 from edge_router.core.endpoints import Endpoint
+from edge_router.core.entrance import Permit
 from edge_router.core.ladder.watch import Watch
 from edge_router.core.messages import answer_head, refusal_fields
 from edge_router.core.recovery import Held, Recovery
@@ -46,6 +47,8 @@ class Delivery(ABC):
     _connection: Connection | None = None
     _relay: Relay | None = None
     _trace: Trace | None = None
+    permit: Permit | None = None
+    """Of a key or a route with limits."""
     _failures: tuple[tuple[str, str], ...] = ()
     """Of each attempt that came to nothing: target and error."""
     _committed = False
@@ -129,6 +132,7 @@ class Delivery(ABC):
         if self._trace is not None:
             self._trace.attempt_ended(200, "", now, outcome=Outcome.OK)
         if tokens is not NONE:
+            self._tokens = tokens
             gateway.figures.used(self.route.id, tokens)
         self._close(200, now)
         self._client.finished()
@@ -217,6 +221,8 @@ class Delivery(ABC):
             self._trace.first(now, self._attempt_at)
         if self._streamed:
             self._gateway.figures.first_byte(self.route.id, now - self.started)
+            if self.permit is not None:
+                self.permit.first(self._candidate.target.id, now - self._attempt_at)
         response = self._response
         length = response.content_length if complete is None else complete
         if self._head.method == b"HEAD" or response.status in (204, 304):
@@ -236,6 +242,7 @@ class Delivery(ABC):
             length=length,
             chunked=self.chunked,
             failures=self._failures,
+            call=self._asked is not None,
             connection=self._client.connection_line(delimited=length is not None or self.chunked),
         )
 
@@ -374,6 +381,9 @@ class Delivery(ABC):
             gateway.extra_active -= 1
         if self._reserved:
             self._free()
+        if self.permit is not None:
+            target, began = (self._candidate.target.id, self._attempt_at) if self.attempts else ("", now)
+            self.permit.close(status, code, self._tokens, target, now - began, broken=instead != 0)
         gateway.figures.answered(
             self.route.id, status, now - self.started, code, tenant=self._tenant, instead=instead
         )

@@ -10,9 +10,8 @@ from typing import Final
 from edge_router.adapters.degrading import Degrading
 from edge_router.adapters.resumption import Resumption
 from edge_router.adapters.struck import Struck
-from edge_router.adapters.tracing import CLIENT_GONE
 from edge_router.adapters.upstream import Connection
-from edge_router.core.answers import Refusal
+from edge_router.core.answers import CLIENT_GONE, Refusal
 from edge_router.core.attempts import (
     AGAIN_MOST_S,
     MAX_ATTEMPTS,

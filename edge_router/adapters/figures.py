@@ -12,6 +12,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from edge_router.core.admission import State
+from edge_router.core.entrance import Entrance
 from edge_router.core.loads import Ended
 from edge_router.core.tenants import OTHER, TURN_S, Busiest
 from edge_router.core.tokens import Tokens
@@ -310,6 +311,7 @@ class EdgeCollector(Collector):
         yield from gateway.figures.metrics()
         yield from gateway.rungs.metrics()
         yield from self._by_target()
+        yield from _of_entrance(gateway.entrance)
         if gateway.fault_filter is not None:
             yield _counter(
                 "leeward_edge_fault_filter_attempts",
@@ -382,6 +384,24 @@ class EdgeCollector(Collector):
             for state in State:
                 admission.add_metric((target, state.value), float(lane.admission.state is state))
         yield from (attempts, billed, inflight, admission, cooling, exhausted)
+
+
+def _of_entrance(entrance: Entrance) -> Iterator[Metric]:
+    limit = GaugeMetricFamily(
+        "leeward_edge_route_limit", "Requests that a route may have under way.", labels=("route",)
+    )
+    under_way = GaugeMetricFamily(
+        "leeward_edge_route_active", "Requests under way of routes where they are limited.", labels=("route",)
+    )
+    for route, gate in entrance.gates.items():
+        limit.add_metric((route,), gate.limit)
+        under_way.add_metric((route,), gate.under_way)
+    shed = CounterMetricFamily(
+        "leeward_edge_shed", "Requests turned away by a route's limit.", labels=("route", "priority")
+    )
+    for key, count in entrance.shed.items():
+        shed.add_metric(key, count)
+    yield from (limit, under_way, shed)
 
 
 def _by_class(statuses: dict[int, int]) -> dict[str, int]:

@@ -12,11 +12,12 @@ import ssl
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Final
 
 from prometheus_client import CollectorRegistry
 
+from edge_router.adapters.certificates import ServedCertificate, towards_targets
 from edge_router.adapters.exchange import Exchange
 from edge_router.adapters.failovers import FailoverLog
 from edge_router.adapters.figures import EdgeCollector, Figures
@@ -28,6 +29,7 @@ from edge_router.adapters.tracing import Tracing
 from edge_router.adapters.upstream import Pool
 from edge_router.core.attempts import BUDGET_MIN
 from edge_router.core.choose import Chooser
+from edge_router.core.entrance import Entrance
 from edge_router.core.fault_filter import FaultFilter
 from edge_router.core.limits import Limits
 from edge_router.core.loads import Loads
@@ -48,6 +50,8 @@ SWEEP_S: Final = 0.05
 SLOW_SWEEP: Final = 10
 """Every so many sweeps, what has deadlines of many seconds: clients, idle connections."""
 BACKLOG: Final = 4096
+LAST_WORDS_S: Final = 0.5
+"""At the end of a drain: for what ends the broken answers to reach their clients."""
 
 
 class Gateway:
@@ -67,9 +71,12 @@ class Gateway:
         registry: CollectorRegistry,
         limits: Limits | None = None,
         fault_filter: FaultFilter | None = None,
+        certificate: ServedCertificate | None = None,
+        target_tls: ssl.SSLContext | None = None,
         share: Share = WHOLE,
     ) -> None:
-        """`share` is that of this process where an edge has several."""
+        """Speaks TLS to clients where there is a `certificate`. `target_tls` is for https targets; the system's
+        roots without. `share` is that of this process where an edge has several."""
         self.edge_id = edge_id
         self.region = region
         self.table = table
@@ -87,6 +94,10 @@ class Gateway:
         self.budget_min = share.part(BUDGET_MIN)
         self._share = share
         self.fault_filter = fault_filter
+        self.entrance = Entrance(divide_by=share.of)
+        self.scheme = b"http" if certificate is None else b"https"
+        self._certificate = certificate
+        self._target_tls = target_tls
         self.figures = Figures()
         self.failovers = FailoverLog(now=clock.monotonic())
         self.rungs = Rungs()
@@ -99,7 +110,9 @@ class Gateway:
         self.turned = asyncio.Event()
         self.coarse_now = clock.monotonic()
         """At the last sweep: exact enough for deadlines of seconds."""
-        self.request_heads: Memo[RequestHead] = Memo(parse_request_head)
+        self.request_heads: Memo[RequestHead] = Memo(
+            partial(parse_request_head, most_fields=self.limits.fields)
+        )
         self.draw = rng.random
         self.chooser = Chooser(self.lane, rng.random, offset=rng.random())
         self._response_heads: Memo[ResponseHead] = Memo(parse_response_head)
@@ -127,7 +140,11 @@ class Gateway:
             backlog=BACKLOG,
             reuse_address=True,
             reuse_port=self._share.of > 1,
+            ssl=None if self._certificate is None else self._certificate.context,
+            ssl_handshake_timeout=None if self._certificate is None else self.limits.head_s,
         )
+        if self._certificate is not None:
+            self._supervisor.start("edge-certificate", self._certificate.run)
         self._supervisor.start("edge-sweep", self._sweep)
         bound = self._server.sockets[0].getsockname()
         return str(bound[0]), int(bound[1])
@@ -142,16 +159,19 @@ class Gateway:
         until = self.monotonic() + timeout_s
         while self.clients and self.monotonic() < until:  # noqa: ASYNC110  (once in a process's life)
             await asyncio.sleep(0.02)
-        for exchange in tuple(self.exchanges):
+        broken = tuple(self.exchanges)
+        for exchange in broken:
             exchange.stop()
-        await asyncio.sleep(0)
+        last_words = self.monotonic() + (LAST_WORDS_S if broken else 0.0)
+        while self.clients and self.monotonic() < last_words:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
         for client in tuple(self.clients):
             client.abort()
         for pool in self._pools.values():
             pool.close()
         self._closed = True
         while self.clients or self.upstream_connections:
-            if self.monotonic() > until + 1.0:
+            if self.monotonic() > last_words + 1.0:
                 break
             await asyncio.sleep(0.01)
 
@@ -163,6 +183,7 @@ class Gateway:
         self.chooser.keep(table.routes)
         self.figures.keep(table.routes)
         self.rungs.keep(table)
+        self.entrance.keep(table)
 
     # ------------------------------------------------------------ what others ask
 
@@ -251,7 +272,7 @@ class Gateway:
 
     @cached_property
     def _tls(self) -> ssl.SSLContext:
-        return ssl.create_default_context()
+        return self._target_tls or towards_targets(None)
 
     # ------------------------------------------------------------ sweep
 

@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING, cast
 
 from edge_router.adapters.delivery import NEVER
 from edge_router.adapters.exchange import Exchange
-from edge_router.core.answers import Refusal, refusal_of, refuse
-from edge_router.core.chunked import Chunked
+from edge_router.core.answers import Refusal, models_listed, refusal_of, refuse
+from edge_router.core.arriving import Arriving, TooLarge
 from edge_router.core.endpoints import Kind
 from edge_router.core.reception import (
-    MAX_BODY_BYTES,
     Admitted,
     Turned,
     admit,
@@ -25,7 +24,6 @@ from edge_router.core.reception import (
 )
 from edge_router.core.wire import (
     END_OF_HEAD,
-    MAX_HEAD_BYTES,
     Malformed,
     RequestHead,
     head_too_large,
@@ -49,20 +47,19 @@ class ClientConnection(asyncio.Protocol):
 
     __slots__ = (
         "_admitted",
+        "_arriving",
         "_buffer",
-        "_chunked",
         "_exchange",
         "_gateway",
-        "_got",
         "_head",
         "_keep",
-        "_left",
-        "_pieces",
+        "_key_lines",
         "_reading",
         "_reserved",
         "_since",
         "_state",
         "_transport",
+        "_unwritten",
         "_write_paused",
         "deadline",
     )
@@ -75,9 +72,10 @@ class ClientConnection(asyncio.Protocol):
         self._exchange: Exchange | None = None
         self._keep = True
         self._reading = self._write_paused = False
-        self._pieces: list[bytes] = []
-        self._chunked: Chunked | None = None
-        self._left = self._got = self._reserved = 0
+        self._arriving: Arriving | None = None
+        self._key_lines = b""
+        """What the key of the request under way has left, where it is limited."""
+        self._reserved = self._unwritten = 0
         self._since = 0.0
         self.deadline = NEVER
 
@@ -103,6 +101,8 @@ class ClientConnection(asyncio.Protocol):
                 self._transport.pause_reading()
 
     def eof_received(self) -> bool:
+        """A client that says it will send no more is taken to be gone, and its request is abandoned: to tell one
+        that still listens from one that has died would take a write, and until then a target works for nobody."""
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -117,7 +117,7 @@ class ClientConnection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         self._write_paused = True
-        self.deadline = self._gateway.coarse_now + self._gateway.limits.write_stall_s
+        self._watch_writing()
         if self._exchange is not None:
             self._exchange.pause()
 
@@ -152,20 +152,23 @@ class ClientConnection(asyncio.Protocol):
         """The answer is complete."""
         self._exchange = None
         self._release()
+        if self._key_lines:
+            self._key_lines = b""
         if not self._keep or self._gateway.draining:
             self._state = _State.CLOSING
-            self.deadline = self._gateway.coarse_now + self._gateway.limits.write_stall_s
+            self._watch_writing()
             self._transport.close()
             return
         self._state = _State.HEAD
-        if not self._reading:
-            self._next()
+        if not (self._reading or self._write_paused):
+            self._next()  # who does not take this answer gets no other
 
     def break_off(self, event: bytes, *, chunked: bool) -> None:
         """The answer cannot be completed: end it so that nobody takes it for whole."""
         self._exchange = None
         self._release()
         self._state = _State.CLOSING
+        self._unwritten = 0
         self.deadline = self._gateway.coarse_now + self._gateway.limits.linger_s
         if event:
             self.send_content(event, chunked=chunked)
@@ -179,22 +182,25 @@ class ClientConnection(asyncio.Protocol):
         """Answer in a target's place; the request has been read, so the connection lives on."""
         keep = self._keep and not self._gateway.draining
         head_only = self._head.method == b"HEAD"
+        fields += self._key_lines
         self.send(refuse(refusal, message, dialect, fields=fields, close=not keep, head_only=head_only))
         self.finished()
 
     def connection_line(self, *, delimited: bool) -> bytes:
-        """The Connection field of an answer; one that is not delimited ends with the connection."""
+        """The Connection field of an answer, and what its key has left; one that is not delimited ends with the
+        connection."""
         if self._keep and delimited and not self._gateway.draining:
-            return b""
+            return self._key_lines
         self._keep = False
-        return b"connection: close\r\n"
+        return b"connection: close\r\n" + self._key_lines
 
     def forwarded(self, head: RequestHead) -> bytes:
         """Who asks, for plain routes. Model providers are not told where clients are."""
         peer = self._transport.get_extra_info("peername")
         host = peer[0].encode() if peer else b"unknown"
-        return b"x-forwarded-for: %b\r\nx-forwarded-proto: http\r\nx-forwarded-host: %b\r\n" % (
+        return b"x-forwarded-for: %b\r\nx-forwarded-proto: %b\r\nx-forwarded-host: %b\r\n" % (
             host,
+            self._gateway.scheme,
             head.host,
         )
 
@@ -202,10 +208,16 @@ class ClientConnection(asyncio.Protocol):
 
     def timed_out(self) -> None:
         """`deadline` has passed."""
-        if self._state is _State.HEAD and not self._buffer and not self._write_paused:
+        if self._write_paused or (self._state is _State.CLOSING and self._unwritten):
+            if self._takes_enough():
+                self._watch_writing()
+            else:
+                self.abort()
+        elif self._state is _State.HEAD and not self._buffer:
             self._state = _State.CLOSING
+            self._watch_writing()
             self._transport.close()
-        elif self._state in (_State.HEAD, _State.BODY) and not self._write_paused:
+        elif self._state in (_State.HEAD, _State.BODY):
             self._turn_away(Refusal.TOO_SLOW, "the request did not arrive in time", self._dialect)
         else:
             self.abort()
@@ -223,6 +235,20 @@ class ClientConnection(asyncio.Protocol):
         exchange, self._exchange = self._exchange, None
         if exchange is not None:
             exchange.abandon()
+
+    # ------------------------------------------------------------ writing
+
+    def _watch_writing(self) -> None:
+        """Look at what is unwritten now, and again after `write_stall_s`."""
+        self._unwritten = self._transport.get_write_buffer_size()
+        self.deadline = self._gateway.coarse_now + self._gateway.limits.write_stall_s
+
+    def _takes_enough(self) -> bool:
+        """Whether the client has taken its least since `_watch_writing`; while it is waited for, nothing but a
+        target's last read is added to what is unwritten."""
+        limits = self._gateway.limits
+        taken = self._unwritten - self._transport.get_write_buffer_size()
+        return taken >= limits.write_bytes_per_s * limits.write_stall_s
 
     # ------------------------------------------------------------ reading
 
@@ -254,19 +280,19 @@ class ClientConnection(asyncio.Protocol):
         if end < 4:
             self._partial_head(data)
             return b""
-        if end > MAX_HEAD_BYTES:
-            raise head_too_large()
         gateway = self._gateway
+        if end > gateway.limits.head_bytes:
+            raise head_too_large(gateway.limits.head_bytes)
         head = self._head = gateway.request_heads.read(data[:end])
         self._keep = head.keep_alive
         length = head.content_length
         rest = data[end:]
         size = len(rest)
         if length is None or size < length:
-            self._begin_body(head, admit(gateway.table, head), rest)
+            self._begin_body(head, admit(gateway.table, head, gateway.limits.body_bytes), rest)
             return b""
         try:
-            admitted = admit(gateway.table, head)
+            admitted = admit(gateway.table, head, gateway.limits.body_bytes)
             if size > length:
                 self._buffer = rest[length:]
                 rest = rest[:length]
@@ -284,8 +310,8 @@ class ClientConnection(asyncio.Protocol):
     def _partial_head(self, data: bytes) -> None:
         if data.startswith(b"\r\n"):
             data = data[2:]  # RFC 9112, section 2.2: an empty line before a request is forgiven, once
-        if len(data) > MAX_HEAD_BYTES:
-            raise head_too_large()
+        if len(data) > self._gateway.limits.head_bytes:
+            raise head_too_large(self._gateway.limits.head_bytes)
         if prefix_fault(data, 0):
             raise Malformed("the head is malformed")
         if data and self.deadline > self._gateway.coarse_now + self._gateway.limits.head_s:
@@ -295,11 +321,9 @@ class ClientConnection(asyncio.Protocol):
     def _begin_body(self, head: RequestHead, admitted: Admitted, rest: bytes) -> None:
         self._state = _State.BODY
         self._admitted = admitted
-        self._got = 0
         self._since = self._gateway.coarse_now
-        self._chunked = Chunked() if head.content_length is None else None
-        self._left = head.content_length or 0
-        self._reserve(self._left)
+        self._arriving = Arriving(head.content_length, self._gateway.limits.body_bytes)
+        self._reserve(head.content_length or 0)
         self.deadline = self._since + self._gateway.limits.body_s
         if head.expects_continue and not rest:
             self.send(b"HTTP/1.1 100 Continue\r\n\r\n")
@@ -315,33 +339,21 @@ class ClientConnection(asyncio.Protocol):
             self._turn_away(turned.refusal, turned.message, turned.dialect)
 
     def _take_body(self, data: bytes) -> None:
-        self._got += len(data)
-        limits = self._gateway.limits
-        self.deadline = self._since + limits.body_s + self._got / limits.body_bytes_per_s
-        chunked = self._chunked
-        if chunked is not None:
-            content = chunked.feed(data)
-            self._left += len(content)
-            if self._left > MAX_BODY_BYTES:
-                raise too_large(self._admitted.endpoint.dialect)
-            self._reserve(len(content))
-            self._pieces.append(content)
-            if not chunked.done:
-                return
-            if chunked.spilled:
-                self._keep = False  # what follows the last chunk cannot be told apart for sure
-        elif len(data) < self._left:
-            self._left -= len(data)
-            self._pieces.append(data)
-            return
-        else:
-            self._pieces.append(data[: self._left])
-            self._buffer = data[self._left :]
-        body = b"".join(self._pieces)
-        self._pieces.clear()
-        self._chunked = None
+        arriving, limits = self._arriving, self._gateway.limits
+        assert arriving is not None
         try:
-            self._serve(self._head, self._admitted, body)
+            self._reserve(arriving.feed(data))
+        except TooLarge:
+            raise too_large(self._admitted.endpoint.dialect, limits.body_bytes) from None
+        self.deadline = self._since + limits.body_s + arriving.got / limits.body_bytes_per_s
+        if not arriving.done:
+            return
+        if arriving.spilled:
+            self._keep = False  # what follows the last chunk cannot be told apart for sure
+        self._buffer = arriving.rest
+        self._arriving = None
+        try:
+            self._serve(self._head, self._admitted, arriving.take())
         except Turned as turned:
             self._answer_turned(self._head, turned)
 
@@ -364,28 +376,29 @@ class ClientConnection(asyncio.Protocol):
         gateway = self._gateway
         endpoint = admitted.endpoint
         if endpoint.kind is Kind.MODELS:
-            self._list_models(head, admitted)
+            self._list_models(admitted)
             return
         route, asked = route_of(admitted, body)
+        now, scope = gateway.monotonic(), admitted.scope
+        permit = None
+        if scope.limits is not None or route.overload is not None:
+            permit = gateway.entrance.let_in(scope, route, endpoint, asked, body, now)
+            self._key_lines = permit.lines
         self._state = _State.BUSY
         self.deadline = NEVER
-        exchange = Exchange(
-            gateway, self, head, endpoint, route, asked, body, gateway.monotonic(), admitted.scope.tenant
-        )
+        exchange = Exchange(gateway, self, head, endpoint, route, asked, body, now, scope.tenant)
+        if permit is not None:
+            exchange.permit = permit
         self._exchange = exchange
         exchange.begin()
 
-    def _list_models(self, head: RequestHead, admitted: Admitted) -> None:
-        body = admitted.scope.models
+    def _list_models(self, admitted: Admitted) -> None:
         self.send(
-            b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n"
-            b"x-leeward-decision: %b\r\nx-leeward-mode: %b\r\n%b\r\n%b"
-            % (
-                len(body),
-                str(admitted.table.head).encode(),
-                self._gateway.mode_name,
-                self.connection_line(delimited=True),
-                body,
+            models_listed(
+                admitted.scope.models,
+                decision=str(admitted.table.head),
+                mode=self._gateway.mode_name,
+                connection=self.connection_line(delimited=True),
             )
         )
         self.finished()
@@ -404,17 +417,17 @@ class ClientConnection(asyncio.Protocol):
         gateway = self._gateway
         gateway.figures.refused(refusal.code)
         self._release()
-        self._pieces.clear()
+        self._arriving = None
         self._buffer = b""
+        self._unwritten = 0
         self._state = _State.CLOSING
         self.deadline = gateway.coarse_now + gateway.limits.linger_s
         fields += b"x-leeward-request-id: %b\r\n" % gateway.next_id()
         self.send(refuse(refusal, message, dialect, fields=fields, close=True))
-        # Closing now, with bytes of the client unread, would reset the connection and take the answer along.
+        # Closing now, with bytes of the client unread, would reset the connection and take the answer along. TLS
+        # cannot close one direction: there the client has until `deadline` to read and go.
         if self._transport.can_write_eof():
             self._transport.write_eof()
-        else:
-            self._transport.close()
 
     @property
     def _dialect(self) -> Dialect:

@@ -13,6 +13,7 @@ names       OpenTelemetry's semantic conventions for HTTP and generative AI; `le
 import random
 from typing import Final, NamedTuple
 
+from edge_router.core.answers import CLIENT_GONE
 from edge_router.core.body import Asked
 from edge_router.core.endpoints import Endpoint, Kind
 from edge_router.core.excerpt import Excerpt, Told
@@ -369,10 +370,6 @@ class Trace:
 
     def _at(self, moment: float) -> int:
         return self._ns + int(moment * NS)
-
-
-CLIENT_GONE: Final = 499
-"""As nginx counts a request whose client went away; never sent, so never in a span."""
 
 
 def _call_attributes(endpoint: Endpoint, asked: Asked | None) -> dict[str, str | bool | int | float]:

@@ -173,7 +173,9 @@ class UpstreamConnection(asyncio.Protocol):
         taker, self._taker = self._taker, None
         if taker is None:
             return
-        if isinstance(exc, OSError):
+        if isinstance(exc, ssl.SSLError):
+            taker.lost(Fault.TLS, None)  # its errno counts in OpenSSL's numbers, not the system's
+        elif isinstance(exc, OSError):
             taker.lost(fault_of_error(exc), exc.errno)
         elif exc is None and self._head is not None and self._left is None and self._chunked is None:
             taker.more(b"", True)  # this body ends with its connection
@@ -333,8 +335,8 @@ class Pool:
                 port,
                 ssl=self._tls() if scheme == "https" else None,
             )
-        except ssl.SSLError as error:
-            taker.unconnected(Fault.TLS, error.errno)
+        except ssl.SSLError:
+            taker.unconnected(Fault.TLS, None)
         except OSError as error:
             taker.unconnected(fault_of_error(error), error.errno)
         except UnicodeError:

@@ -34,11 +34,14 @@ class Refusal(Enum):
     TOO_SLOW = _Shape(408, "request_timeout", "invalid_request_error", "invalid_request_error")
     TOO_LARGE = _Shape(413, "request_too_large", "invalid_request_error", "request_too_large")
     EXPECTATION = _Shape(417, "expectation_failed", "invalid_request_error", "invalid_request_error")
+    RATE_LIMITED = _Shape(429, "rate_limit_exceeded", "requests", "rate_limit_error")
+    TOKENS_LIMITED = _Shape(429, "rate_limit_exceeded", "tokens", "rate_limit_error")
     FIELDS_TOO_LARGE = _Shape(431, "headers_too_large", "invalid_request_error", "invalid_request_error")
     UPSTREAM = _Shape(502, "upstream_failed", "server_error", "api_error")
     FULL = _Shape(503, "at_capacity", "server_error", "overloaded_error")
     SHED = _Shape(503, "shed", "server_error", "overloaded_error")
     NO_TARGET = _Shape(503, "no_target", "server_error", "overloaded_error")
+    OVERLOADED_ROUTE = _Shape(503, "route_overloaded", "server_error", "overloaded_error")
     OVERLOADED = _Shape(503, "edge_overloaded", "server_error", "overloaded_error")
     TIMEOUT = _Shape(504, "upstream_timeout", "server_error", "timeout_error")
     NOT_STORED = _Shape(504, "not_stored", "server_error", "timeout_error")
@@ -62,6 +65,8 @@ _BY_STATUS: Final[Mapping[int, Refusal]] = {
     431: Refusal.FIELDS_TOO_LARGE,
     505: Refusal.VERSION,
 }
+CLIENT_GONE: Final = 499
+"""In the place of a status, as nginx counts them: the client went away. Never sent, so never in a span."""
 RETRY_AFTER_S: Final = 1
 """Of 503: capacity frees up, and a decision changes, within about a second."""
 
@@ -93,6 +98,14 @@ def refuse(
         b"connection: close\r\n" if close else b"",
         b"" if head_only else body,
     )
+
+
+def models_listed(models: bytes, *, decision: str, mode: bytes, connection: bytes) -> bytes:
+    """The answer to GET /v1/models, whole. `connection` are further header lines."""
+    return (
+        b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n"
+        b"x-leeward-decision: %b\r\nx-leeward-mode: %b\r\n%b\r\n%b"
+    ) % (len(models), decision.encode(), mode, connection, models)
 
 
 def last_event(kind: Kind, code: str, message: str) -> bytes:

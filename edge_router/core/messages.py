@@ -1,5 +1,6 @@
 """The heads that the edge writes: requests to targets, answers to clients. Nothing goes on as it came."""
 
+import re
 from collections.abc import Sequence
 from typing import Final
 
@@ -15,6 +16,8 @@ _NOBODY_ASKED: Final = {
     Refusal.SHED: "http_request_denied",
     Refusal.NOT_STORED: "proxy_internal_response",
 }
+
+_RATE_LIMITS: Final = re.compile(rb"^x-ratelimit-[^\r\n]*\r\n", re.MULTILINE)
 
 Failures = Sequence[tuple[str, str]]
 """Of each attempt that came to nothing: target and error."""
@@ -55,9 +58,11 @@ def answer_head(
     length: int | None,
     chunked: bool,
     failures: Failures,
+    call: bool,
     connection: bytes,
 ) -> bytes:
-    """The head of a target's answer for the client: the target's own fields, who answered, our framing."""
+    """The head of a target's answer for the client: the target's own fields, who answered, our framing. `call`:
+    it answers a model call. `connection` are the lines of the client's connection, and what its key has left."""
     if length is not None:
         framing = b"content-length: %d\r\n" % length
     else:
@@ -68,9 +73,10 @@ def answer_head(
         request_id,
     )
     status = proxy_status(failures) if failures else b""
-    return b"".join(
-        (response.status_line, response.forward, stamp, who, framing, status, connection, b"\r\n")
-    )
+    forward = response.forward_call if call else response.forward
+    if b"x-ratelimit-" in connection:
+        forward = _RATE_LIMITS.sub(b"", forward)  # the target's are those of the edge's account
+    return b"".join((response.status_line, forward, stamp, who, framing, status, connection, b"\r\n"))
 
 
 def refusal_fields(

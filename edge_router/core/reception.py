@@ -10,11 +10,11 @@ from typing import Final, NamedTuple
 from edge_router.core.answers import Refusal
 from edge_router.core.body import Asked, Unreadable, read_call
 from edge_router.core.endpoints import ENDPOINTS, PLAIN, Endpoint
-from edge_router.core.table import KeyScope, RouteEntry, RouteTable
+from edge_router.core.keys import KeyScope
+from edge_router.core.table import RouteEntry, RouteTable
 from edge_router.core.wire import RequestHead
 from shared.vocabulary.terms import Dialect
 
-MAX_BODY_BYTES: Final = 32 * 1024 * 1024
 _MAX_SEGMENTS: Final = 32
 _TRAVERSAL: Final = re.compile(rb"/\.\.?(?:/|$)|//|%(?:2[ef]|5c|00)|;", re.IGNORECASE)
 """What servers resolve in different ways, and so could lead out of a route's prefix."""
@@ -40,8 +40,8 @@ class Admitted(NamedTuple):
     route: RouteEntry | None
 
 
-def admit(table: RouteTable, head: RequestHead) -> Admitted:
-    """Whether `head` may come in. Raises Turned."""
+def admit(table: RouteTable, head: RequestHead, most_bytes: int) -> Admitted:
+    """Whether `head` may come in, with a body of `most_bytes` at most. Raises Turned."""
     endpoint = ENDPOINTS.get(head.path)
     route = None
     if endpoint is None:
@@ -64,8 +64,8 @@ def admit(table: RouteTable, head: RequestHead) -> Admitted:
         )
     if route is not None and scope.routes is not None and route.id not in scope.routes:
         raise Turned(Refusal.KEY_WITHOUT_ROUTE, f"this key may not use route {route.id}", endpoint.dialect)
-    if head.content_length is not None and head.content_length > MAX_BODY_BYTES:
-        raise too_large(endpoint.dialect)
+    if head.content_length is not None and head.content_length > most_bytes:
+        raise too_large(endpoint.dialect, most_bytes)
     return Admitted(table, endpoint, scope, route)
 
 
@@ -94,9 +94,9 @@ def dialect_of(head: RequestHead) -> Dialect:
     return endpoint.dialect if endpoint is not None else Dialect.OPENAI
 
 
-def too_large(dialect: Dialect) -> Turned:
+def too_large(dialect: Dialect, most_bytes: int) -> Turned:
     """The body is over the limit."""
-    return Turned(Refusal.TOO_LARGE, f"the body is over {MAX_BODY_BYTES} bytes", dialect)
+    return Turned(Refusal.TOO_LARGE, f"the body is over {most_bytes} bytes", dialect)
 
 
 def _by_path(table: RouteTable, path: bytes) -> RouteEntry:

@@ -11,19 +11,20 @@ cost         What a request needs is computed here once: header lines, model nam
              of weights. Building is pure and may run in a thread; taking a table is one assignment.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from fnmatch import fnmatchcase
 from itertools import accumulate
 from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
 import msgspec
 
+from edge_router.core.keys import KeyScope, scopes_of
 from edge_router.core.ladder.plan import Ladder, cache_line, ladder_of, lighter
 from shared.vocabulary.base import NO_VERSION, Version
-from shared.vocabulary.config import ClientKey, FleetConfig, Route, Target
+from shared.vocabulary.config import FleetConfig, Route, Target
 from shared.vocabulary.decision import Decision, RegionDecision
+from shared.vocabulary.overload import Overload
 from shared.vocabulary.terms import Dialect, Strategy, StreamRecovery
 
 
@@ -148,20 +149,10 @@ class RouteEntry:
     """The route to step down to."""
     streams: StreamRules | None = None
     """None where nothing is asked: those streams take the short way."""
+    overload: Overload | None = None
+    """None where its requests under way are not limited."""
     max_ejected: float = 0.5
     """Share of its targets that may be ejected for their share of failures."""
-
-
-@dataclass(frozen=True, slots=True)
-class KeyScope:
-    """What a client key may ask for."""
-
-    routes: frozenset[str] | None
-    """None for all."""
-    models: bytes
-    """The answer to GET /v1/models."""
-    tenant: str
-    """The key's id, by which its requests are counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,7 +211,7 @@ def build_table(
         routes=routes,
         models=models,
         paths=paths,
-        keys=_scopes(fleet.client_keys, [route for route in fleet.routes if route.id in routes]),
+        keys=scopes_of(fleet.client_keys, [route for route in fleet.routes if route.id in routes]),
         targets=entries,
     )
 
@@ -315,6 +306,7 @@ class _RouteBuilder:
             score=ScoreWeights(**self._route.score.model_dump()),
             ladder=ladder_of(self._route),
             streams=_stream_rules(self._route),
+            overload=self._route.overload,
             max_ejected=self._route.max_ejected_permille / 1000,
         )
 
@@ -405,31 +397,3 @@ def _check_region(route: str, decision: RegionDecision) -> None:
     shares = [decision.shed_permille, *(tier.share_permille for tier in decision.tiers)]
     if sum(shares) != 1000 or min(shares) < 0:
         raise Unsafe(f"route {route!r}: shares are no split of 1000")
-
-
-# ---------------------------------------------------------------- client keys
-
-_EVERYTHING: Final = ("*",)
-
-
-def _scopes(keys: Iterable[ClientKey], routes: Sequence[Route]) -> dict[str, KeyScope]:
-    """Keys are many and what they reach is of few kinds, so equal ones are resolved once."""
-    known: dict[tuple[str, ...], tuple[frozenset[str] | None, bytes]] = {}
-    scopes: dict[str, KeyScope] = {}
-    for key in keys:
-        reach = known.get(key.routes)
-        if reach is None:
-            reach = known[key.routes] = _reach(key.routes, routes)
-        scopes[key.sha256] = KeyScope(*reach, key.id)
-    return scopes
-
-
-def _reach(patterns: tuple[str, ...], routes: Sequence[Route]) -> tuple[frozenset[str] | None, bytes]:
-    mine = [route for route in routes if any(fnmatchcase(route.id, pattern) for pattern in patterns)]
-    models = [model for route in mine for model in route.match.models]
-    listing = {
-        "object": "list",
-        "data": [{"id": name, "object": "model", "created": 0, "owned_by": "leeward"} for name in models],
-    }
-    everything = patterns == _EVERYTHING
-    return None if everything else frozenset(r.id for r in mine), msgspec.json.encode(listing)

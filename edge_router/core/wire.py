@@ -2,7 +2,7 @@
 
 theory     Request smuggling lives where two readers of the same bytes disagree. So heads are read by a
            whitelist: one grammar, anchored at both ends, that knows no leniency (no bare CR or LF, no
-           obs-fold, no white space before a colon, no absolute-form); and nothing is forwarded as it came:
+           obs-fold, no white space before a colon; an absolute target only when Host says the same); and nothing is forwarded as it came:
            the fields that may go on are written anew, framing is our own.
 cost       A client and a target send nearly the same head again and again. Reading one is a pure function
            of its bytes, so its result is kept (`Memo`): a dict look-up of 0.3 us instead of 3 to 8 us.
@@ -25,7 +25,7 @@ END_OF_HEAD: Final = b"\r\n\r\n"
 
 _TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 _REQUEST_LINE = re.compile(
-    rb"([A-Z][A-Z\-]{0,31}) (/[!$%&'()*+,\-./0-9:;=@A-Z\[\]_a-z~]*)(\?[!$%&'()*+,\-./0-9:;=?@A-Z\[\]_a-z|~]*)?"
+    rb"([A-Z][A-Z\-]{0,31}) (?:https?://([^/? ]+)(?=/))?(/[!$%&'()*+,\-./0-9:;=@A-Z\[\]_a-z~]*)(\?[!$%&'()*+,\-./0-9:;=?@A-Z\[\]_a-z|~]*)?"
     rb" HTTP/1\.([01])\r\n"
 )
 _STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-5][0-9]{2})(?: [\t\x20-\x7e\x80-\xff]*)?\r\n")
@@ -56,6 +56,10 @@ answers must come uncompressed, because every event of them is inspected."""
 _REQUEST_STRIP: Final = _HOP_BY_HOP | _CREDENTIALS | _SAID_BY_PROXIES | _TRACE
 _REQUEST_STRIP_MODEL: Final = _REQUEST_STRIP | _NOT_FOR_PROVIDERS
 _ANSWER_STRIP: Final = _HOP_BY_HOP | {b"alt-svc", b"proxy-status", b"cache-status"}
+_NOT_FOR_CLIENTS: Final = frozenset(
+    {b"set-cookie", b"server", b"openai-organization", b"openai-project", b"anthropic-organization-id"}
+)
+"""A model provider's word to the account that asks, which is the edge's and not the client's."""
 _OURS: Final = (b"x-leeward-", b"x-forwarded-")
 
 _STATUS_LINES: Final = {
@@ -118,9 +122,11 @@ class ResponseHead(NamedTuple):
     good_json: bool
     """A 200 with JSON that can be checked: what most answers are."""
     forward: bytes
-    """Fields that may go to the client, as lines; no framing."""
+    """Fields that may go to a plain route's client, as lines; no framing."""
+    forward_call: bytes
+    """Those that may go to a model call's."""
     lines: bytes
-    """All of it as it goes to the client, when its length is known: status line, fields, framing."""
+    """All of it as it goes to a model call's client, when its length is known: status line, fields, framing."""
     retry_after: bytes | None
     retry_after_ms: bytes | None
 
@@ -128,13 +134,13 @@ class ResponseHead(NamedTuple):
 # ---------------------------------------------------------------- requests
 
 
-def parse_request_head(raw: bytes) -> RequestHead:
+def parse_request_head(raw: bytes, *, most_fields: int = MAX_FIELDS) -> RequestHead:
     """The head `raw`, which ends with the empty line. Raises Malformed."""
     line = _REQUEST_LINE.match(raw)
     if line is None:
         raise _bad_request_line(raw)
-    method, path, query, minor = line.groups()
-    fields = _fields(raw, line.end())
+    method, authority, path, query, minor = line.groups()
+    fields = _fields(raw, line.end(), most_fields)
     found: dict[bytes, bytes] = {}
     for name, value in fields:
         if name in found and name in _SINGLE_IN_REQUEST:
@@ -162,7 +168,7 @@ def parse_request_head(raw: bytes) -> RequestHead:
         trace=b"".join(b"%b: %b\r\n" % field for field in fields if traced and field[0] in _TRACE),
         traceparent=traceparent.decode() if traced else None,
         timeout_ms=_deadline_ms(found),
-        host=_host(found, http_1_0=http_1_0),
+        host=_host(found, authority, http_1_0=http_1_0),
         idempotency_key=b"idempotency-key" in found,
         cache_control=b", ".join(value for name, value in fields if name == b"cache-control"),
         never_degrade=_never_degrade(found.get(b"x-leeward-degrade")),
@@ -170,9 +176,9 @@ def parse_request_head(raw: bytes) -> RequestHead:
     )
 
 
-def head_too_large() -> Malformed:
+def head_too_large(most: int = MAX_HEAD_BYTES) -> Malformed:
     """A head over the limit."""
-    return Malformed(f"the head is over {MAX_HEAD_BYTES} bytes", 431)
+    return Malformed(f"the head is over {most} bytes", 431)
 
 
 def prefix_fault(data: bytes | bytearray, start: int) -> bool:
@@ -200,13 +206,13 @@ def _bad_request_line(raw: bytes) -> Malformed:
     return Malformed("the request line is not METHOD SP /path SP HTTP/1.1")
 
 
-def _fields(raw: bytes, start: int) -> list[tuple[bytes, bytes]]:
+def _fields(raw: bytes, start: int, most: int = MAX_FIELDS) -> list[tuple[bytes, bytes]]:
     """Field lines, names in lower case, values without surrounding white space."""
     if _FIELDS.fullmatch(raw, start) is None:
         raise Malformed("a header field is malformed")
     fields = [(name.lower(), value.rstrip(b"\t ")) for name, value in _FIELD.findall(raw, start)]
-    if len(fields) > MAX_FIELDS:
-        raise Malformed(f"more than {MAX_FIELDS} header fields", 431)
+    if len(fields) > most:
+        raise Malformed(f"more than {most} header fields", 431)
     return fields
 
 
@@ -242,8 +248,12 @@ def _length(value: bytes) -> int:
     return int(value)
 
 
-def _host(found: dict[bytes, bytes], *, http_1_0: bool) -> bytes:
+def _host(found: dict[bytes, bytes], authority: bytes | None, *, http_1_0: bool) -> bytes:
+    """RFC 9112, section 3.2.2, has servers take the absolute form and believe its authority; a reader before this
+    one may have believed Host, so they must say the same. Nothing is routed by either."""
     host = found.get(b"host")
+    if authority is not None and (host is None or host.lower() != authority.lower()):
+        raise Malformed("the request's target and its host field name different hosts")
     if host is None and http_1_0:
         return b""
     if host is None or _HOST.fullmatch(host) is None:
@@ -328,11 +338,8 @@ def parse_response_head(raw: bytes) -> ResponseHead:
     json = kind == b"application/json" or kind.endswith(b"+json")
     encoded = found.get(b"content-encoding", b"identity").lower() != b"identity"
     strip = _ANSWER_STRIP | tokens
-    forward = b"".join(
-        b"%b: %b\r\n" % field
-        for field in fields
-        if field[0] not in strip and not field[0].startswith(b"x-leeward-")
-    )
+    passed = [field for field in fields if field[0] not in strip and not field[0].startswith(b"x-leeward-")]
+    forward_call = b"".join(b"%b: %b\r\n" % field for field in passed if field[0] not in _NOT_FOR_CLIENTS)
     status_line = _STATUS_LINES.get(status) or b"HTTP/1.1 %d Unassigned\r\n" % status
     return ResponseHead(
         status=status,
@@ -344,8 +351,11 @@ def parse_response_head(raw: bytes) -> ResponseHead:
         event_stream=kind == b"text/event-stream",
         encoded=encoded,
         good_json=status == 200 and json and not encoded,
-        forward=forward,
-        lines=b"%b%bcontent-length: %b\r\n" % (status_line, forward, length) if length is not None else b"",
+        forward=b"".join(b"%b: %b\r\n" % field for field in passed),
+        forward_call=forward_call,
+        lines=b"%b%bcontent-length: %b\r\n" % (status_line, forward_call, length)
+        if length is not None
+        else b"",
         retry_after=found.get(b"retry-after"),
         retry_after_ms=found.get(b"retry-after-ms"),
     )

@@ -8,6 +8,7 @@ from pydantic import ConfigDict, Field, StringConstraints, model_validator
 from shared.vocabulary.base import ConfigModel, Id, PositiveSeconds, Sha256
 from shared.vocabulary.base import SecretRef as SecretRef
 from shared.vocabulary.config import BaseUrl, Fleet
+from shared.vocabulary.entrance import EdgeLimits, ListenTls, TargetTls
 from shared.vocabulary.terms import ApiRole, Role
 
 HostPort = Annotated[str, StringConstraints(pattern=r"^(\[[0-9a-fA-F:]+\]|[^:\s/]+):[0-9]{1,5}$")]
@@ -181,7 +182,7 @@ class Node(ConfigModel):
     admin_listen: HostPort | None = None
     """Edge and prober: `/livez /readyz /metrics /status`, on an address of its own."""
     advertise_url: BaseUrl | None = None
-    """How others reach `listen`; `http://` + listen when absent."""
+    """How others reach `listen`; `http://` + listen when absent, `https://` where it speaks TLS."""
     admin_advertise_url: BaseUrl | None = None
     buses: Mapping[Id, BusAddress] = Field(default_factory=dict)
     """Region -> bus. Several regions may name the same cluster. A control plane needs all, an edge
@@ -201,6 +202,12 @@ class Node(ConfigModel):
     Whoever reaches that listener can then fail this edge's traffic, for minutes."""
     workers: Annotated[int, Field(ge=1, le=MAX_WORKERS)] = 1
     """Edge: processes that serve, all on `listen`. One is the edge itself; more are started by it."""
+    limits: EdgeLimits = EdgeLimits()
+    """Edge: what clients may take of it."""
+    listen_tls: ListenTls | None = None
+    """Edge: `listen` speaks TLS."""
+    target_tls: TargetTls | None = None
+    """Edge: for targets that are https."""
     timings: Timings = Timings()
 
     @model_validator(mode="after")
@@ -232,6 +239,16 @@ class Node(ConfigModel):
             raise ValueError("workers is for an edge")
         if self.role in (Role.EDGE, Role.CONTROL_PLANE) and self.listen is None:
             raise ValueError(f"role {self.role.value} needs listen")
+        return self
+
+    @model_validator(mode="after")
+    def _entrance(self) -> "Node":
+        if self.role is not Role.EDGE:
+            for field in ("limits", "listen_tls", "target_tls"):
+                if getattr(self, field) != type(self).model_fields[field].default:
+                    raise ValueError(f"{field} is for edges")
+        elif self.listen_tls is not None and (self.advertise_url or "https:").startswith("http:"):
+            raise ValueError("advertise_url is http, and listen_tls makes the listener https")
         return self
 
 

@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 from shared.vocabulary.base import ConfigModel, Id, Permille, PositiveSeconds
 from shared.vocabulary.degradation import Degradation
 from shared.vocabulary.monitor import Path, Text
+from shared.vocabulary.overload import Overload
 from shared.vocabulary.terms import Strategy, StreamRecovery
 
 MAX_TARGETS = 100_000
@@ -79,6 +80,8 @@ class Route(ConfigModel):
     """Most of its targets that an edge leaves out for a mere share of failures; 1000: no bound."""
     degradation: Degradation | None = None
     """What clients get when no target answers; an error when absent."""
+    overload: Overload | None = None
+    """Turn requests away early when its targets slow down; never when absent."""
     check_json: bool = False
     """Answers to requests for JSON are read and, where the request has a schema, held against it."""
     stream_recovery: StreamRecovery = StreamRecovery.TERMINATE

@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import random
 import socket
+import ssl
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -12,8 +13,10 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry
 
+from edge_router.adapters.certificates import ServedCertificate
 from edge_router.adapters.gateway import Gateway
 from edge_router.core.limits import Limits
+from edge_router.core.share import Share
 from edge_router.core.table import ResolvedCredential, build_table
 from shared.clock import SystemClock
 from shared.supervise import Supervisor
@@ -110,11 +113,14 @@ class Target:
         self.open = 0
         self.gone = asyncio.Event()
         self.port = 0
+        self.tls: ssl.SSLContext | None = None
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
 
     async def start(self) -> None:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port, limit=2**20)
+        self._server = await asyncio.start_server(
+            self._serve, "127.0.0.1", self.port, limit=2**20, ssl=self.tls
+        )
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def stop(self) -> None:
@@ -263,8 +269,8 @@ class Edge:
     config: FleetConfig
 
     @asynccontextmanager
-    async def client(self) -> AsyncIterator[Client]:
-        reader, writer = await asyncio.open_connection(self.host, self.port, limit=2**20)
+    async def client(self, **tls: Any) -> AsyncIterator[Client]:
+        reader, writer = await asyncio.open_connection(self.host, self.port, limit=2**20, **tls)
         async with Client(reader, writer) as client:
             yield client
 
@@ -294,6 +300,10 @@ class World:
     more_routes: list[dict[str, Any]] = field(default_factory=list)
     more_keys: tuple[str, ...] = ()
     """Client keys that may use every route; each is its own id."""
+    keys: list[dict[str, Any]] = field(default_factory=list)
+    """Further client keys; `key` instead of its hash."""
+    base: str = "http://127.0.0.1"
+    """Scheme and host of targets."""
     each: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Fields of single targets, by name."""
 
@@ -309,7 +319,7 @@ def fleet_of(ports: Mapping[str, int], world: World) -> Fleet:
             "provider": "p",
             "model": f"m-{name}",
             "region": world.regions.get(name, "us-east"),
-            "url": f"http://127.0.0.1:{port}/v1",
+            "url": f"{world.base}:{port}/v1",
             "dialect": world.dialect,
             **world.target,
             **world.each.get(name, {}),
@@ -329,6 +339,7 @@ def fleet_of(ports: Mapping[str, int], world: World) -> Fleet:
         {"id": "dev", "sha256": hashlib.sha256(KEY.encode()).hexdigest()},
         {"id": "other", "sha256": hashlib.sha256(b"other").hexdigest(), "routes": ["none-*"]},
         *({"id": key, "sha256": hashlib.sha256(key.encode()).hexdigest()} for key in world.more_keys),
+        *({**rest, "sha256": hashlib.sha256(key.encode()).hexdigest()} for key, rest in _keys(world)),
     ]
     return Fleet.model_validate(
         {
@@ -340,6 +351,10 @@ def fleet_of(ports: Mapping[str, int], world: World) -> Fleet:
     )
 
 
+def _keys(world: World) -> list[tuple[str, dict[str, Any]]]:
+    return [(str(key["key"]), {name: key[name] for name in key if name != "key"}) for key in world.keys]
+
+
 @asynccontextmanager
 async def serving(
     targets: Mapping[str, Target],
@@ -348,6 +363,9 @@ async def serving(
     credentials: Mapping[str, ResolvedCredential] | None = None,
     telemetry: Telemetry | None = None,
     limits: Limits | None = None,
+    certificate: ServedCertificate | None = None,
+    target_tls: ssl.SSLContext | None = None,
+    divide_by: int = 1,
 ) -> AsyncIterator[Edge]:
     """An edge in `us-east` before `targets`, one tier each unless the world says otherwise."""
     for target in targets.values():
@@ -367,6 +385,9 @@ async def serving(
             supervisor=supervisor,
             registry=registry,
             limits=limits or Limits(),
+            certificate=certificate,
+            target_tls=target_tls,
+            share=Share(0, divide_by),
         )
         host, port = await gateway.start("127.0.0.1", 0)
         try:

@@ -24,6 +24,7 @@ from prober.metrics import Metrics as ProberMetrics
 from shared.clock import SystemClock
 from shared.metrics import new_registry
 from shared.vocabulary.base import Version
+from shared.vocabulary.client_key import Priority
 from shared.vocabulary.decision import REASON_CODES
 from shared.vocabulary.terms import EdgeMode, Outcome, Verdict
 from shared.vocabulary.view import HealthView, RegionHealth
@@ -82,6 +83,10 @@ def test_an_edge_with_everything_in_use_stays_below_its_limit():
         figures=figures,
         rungs=rungs,
         lanes=lambda: lanes,
+        entrance=SimpleNamespace(
+            gates={f"r{n}": SimpleNamespace(limit=1, under_way=1) for n in range(ROUTES)},
+            shed={(f"r{n}", priority.value): 1 for n in range(ROUTES) for priority in Priority},
+        ),
         clients=(),
         exchanges=(),
         extra_active=0,

@@ -1,0 +1,173 @@
+"""The last question before a request is served: has its key any left, and its route room?
+
+Asked only of keys with limits and routes with `overload`; whoever has neither passes by. What is let in gets a
+permit, which is closed when the request has ended, however it ended.
+"""
+
+from collections import Counter
+
+from edge_router.core.answers import CLIENT_GONE, Refusal
+from edge_router.core.body import Asked
+from edge_router.core.endpoints import Endpoint, Kind
+from edge_router.core.estimate import estimated_tokens
+from edge_router.core.keys import KeyScope
+from edge_router.core.overload import RETRY_S, AdaptiveLimit, Signal
+from edge_router.core.quota import Exceeded, KeyState, Quotas, retry_lines, settle
+from edge_router.core.reception import Turned
+from edge_router.core.table import RouteEntry, RouteTable
+from edge_router.core.tokens import NONE, Tokens
+from shared.vocabulary.client_key import Priority
+
+
+class Permit:
+    """One request that was let in. `lines` are the header lines that tell its key what is left."""
+
+    __slots__ = ("_asked", "_gate", "_signal", "_state", "_ticket", "lines")
+
+    def __init__(
+        self,
+        state: KeyState | None,
+        asked: int,
+        lines: bytes,
+        gate: AdaptiveLimit | None,
+        ticket: int,
+        signal: Signal,
+    ) -> None:
+        self.lines = lines
+        self._state = state
+        self._asked = asked
+        self._gate = gate
+        self._ticket = ticket
+        self._signal = signal
+
+    def first(self, target: str, took_s: float) -> None:
+        """The first of a streamed answer has come, `took_s` after the attempt at `target` began that brought it."""
+        if self._gate is not None and self._signal is Signal.TTFT:
+            self._gate.seen(self._ticket, Signal.TTFT, target, took_s)
+
+    def close(
+        self, status: int, code: str, tokens: Tokens, target: str, took_s: float, *, broken: bool
+    ) -> None:
+        """The request has ended: with `status`, `code` when the edge itself answered, `took_s` after its last
+        attempt began, which was at `target`.
+
+        Tokens are those that the answer told; without any, what was taken on account stays taken, unless the
+        answer was an error, which costs nothing.
+        """
+        gate, self._gate = self._gate, None
+        if gate is not None:
+            if self._signal is Signal.WHOLE and not code and not broken and 200 <= status < 400:
+                gate.seen(self._ticket, Signal.WHOLE, target, took_s)
+            gave_up = status == CLIENT_GONE or code == Refusal.TIMEOUT.code
+            gate.leave(self._ticket, self._signal, target, took_s if gave_up and target else None)
+        state, self._state = self._state, None
+        if state is not None:
+            used = self._asked
+            if tokens is not NONE:
+                used = tokens.read + tokens.written
+            elif code or (status >= 400 and status != CLIENT_GONE):
+                used = 0
+            settle(state, self._asked, used)
+
+
+class Entrance:
+    """Of one edge, or of one of its `divide_by` workers, which share what is stated per edge."""
+
+    def __init__(self, *, divide_by: int = 1) -> None:
+        self._divide_by = divide_by
+        self._quotas = Quotas(divide_by=divide_by)
+        self._gates: dict[str, AdaptiveLimit] = {}
+        self.shed: Counter[tuple[str, str]] = Counter()
+        """Requests turned away because of overload, by route and priority."""
+
+    @property
+    def gates(self) -> dict[str, AdaptiveLimit]:
+        """The routes that have been asked for and whose requests under way are limited."""
+        return self._gates
+
+    def let_in(
+        self,
+        scope: KeyScope,
+        route: RouteEntry,
+        endpoint: Endpoint,
+        asked: Asked | None,
+        body: bytes,
+        now: float,
+    ) -> Permit:
+        """A permit for one request. Raises Turned: over a limit of its key, or no room on its route."""
+        signal = Signal.TTFT if asked is not None and asked.stream else Signal.WHOLE
+        gate, ticket = None, 0
+        if route.overload is not None:
+            gate = self._gate(route, now)
+            ticket = self._enter(gate, route, scope.priority, signal, endpoint, now)
+        state, taken, lines = None, 0, b""
+        if scope.limits is not None:
+            try:
+                state, taken, lines = self._quotas.enter(
+                    scope,
+                    lambda: (
+                        0
+                        if asked is None
+                        else estimated_tokens(body, writes=endpoint.kind is not Kind.EMBEDDINGS)
+                    ),
+                    now,
+                )
+            except Exceeded as exceeded:
+                if gate is not None:
+                    gate.leave(ticket, signal, "", None)
+                raise _over(exceeded, endpoint) from None
+        return Permit(state, taken, lines, gate, ticket, signal)
+
+    def keep(self, table: RouteTable) -> None:
+        """Forget keys and routes that are gone or no longer limited; the others keep what is known of them."""
+        if len(self._quotas):
+            self._quotas.keep({scope.tenant for scope in table.keys.values() if scope.limits is not None})
+        for name in tuple(self._gates):
+            route = table.routes.get(name)
+            if route is None or route.overload is None:
+                del self._gates[name]
+        for key in [key for key in self.shed if key[0] not in table.routes]:
+            del self.shed[key]
+
+    def _gate(self, route: RouteEntry, now: float) -> AdaptiveLimit:
+        assert route.overload is not None
+        gate = self._gates.get(route.id)
+        if gate is None:
+            gate = self._gates[route.id] = AdaptiveLimit(route.overload, now, divide_by=self._divide_by)
+        elif gate.bounds is not route.overload:
+            gate.rebind(route.overload)
+        return gate
+
+    def _enter(
+        self,
+        gate: AdaptiveLimit,
+        route: RouteEntry,
+        priority: Priority,
+        signal: Signal,
+        endpoint: Endpoint,
+        now: float,
+    ) -> int:
+        ticket = gate.enter(priority, signal, now)
+        if ticket is None:
+            self.shed[route.id, priority.value] += 1
+            raise Turned(
+                Refusal.OVERLOADED_ROUTE,
+                f"route {route.id} has as many requests under way as its targets can carry at the moment",
+                endpoint.dialect,
+                retry_lines(RETRY_S[priority]),
+            )
+        return ticket
+
+
+def _over(exceeded: Exceeded, endpoint: Endpoint) -> Turned:
+    what = {
+        "requests": "requests a minute",
+        "tokens": "tokens a minute",
+        "concurrency": "requests at once",
+    }[exceeded.unit]
+    return Turned(
+        Refusal.TOKENS_LIMITED if exceeded.unit == "tokens" else Refusal.RATE_LIMITED,
+        f"this key may have {exceeded.limit} {what}: try again in {exceeded.wait_s:.3g} s",
+        endpoint.dialect,
+        retry_lines(exceeded.wait_s) + exceeded.lines,
+    )
