@@ -5,7 +5,7 @@ What an attempt is worth and whether the request may move is decided in `core.at
 they are called by the client's connection, by the target's, and by the sweep when `deadline` has passed.
 """
 
-from edge_router.adapters.delivery import Delivery
+from edge_router.adapters.interpreted import Interpreted
 from edge_router.adapters.struck import Struck
 from edge_router.adapters.tracing import CLIENT_GONE
 from edge_router.adapters.upstream import Connection
@@ -33,7 +33,7 @@ from shared.classify import Classified, Fault, Phase, of_fault
 from shared.vocabulary.terms import Outcome, Strategy
 
 
-class Exchange(Delivery):
+class Exchange(Interpreted):
     """See the module. The sweep calls `timed_out` soon after `deadline`."""
 
     _paused = False
@@ -56,6 +56,8 @@ class Exchange(Delivery):
             self._trace = self._begun(tracing)
         try:
             candidate = gateway.chooser.first(self.route, now, self._key())
+            if candidate.target.spliced is not self._endpoint.dialect:
+                candidate = self._fit(candidate, now)
         except Nobody as nobody:
             self._nobody(nobody)
         else:
@@ -196,6 +198,8 @@ class Exchange(Delivery):
             return plain_request(
                 prefix, head, trace, self.request_id, self._body, self._client.forwarded(head)
             )
+        if self._wording is not None:
+            return self._worded_request(trace)
         prefix = lane.prefix(b"POST", self._endpoint.suffix + head.query)
         return call_request(prefix, head, trace, self.request_id, self._body, asked, lane.entry.model_json)
 
@@ -321,7 +325,7 @@ class Exchange(Delivery):
         try:
             tried = [target for target, _ in self._failures]
             last = self.attempts == MAX_ATTEMPTS - 1
-            return gateway.chooser.another(self.route, tried, now, self._key(), last=last)
+            return self._fit(gateway.chooser.another(self.route, tried, now, self._key(), last=last), now)
         except Nobody as nobody:
             return self._candidate if lone and moves == 0 and self._lane.admission.demerits <= 1 else nobody
 

@@ -20,6 +20,7 @@ from edge_router.core.reception import (
     Turned,
     admit,
     dialect_of,
+    listed,
     route_of,
     too_large,
 )
@@ -366,7 +367,7 @@ class ClientConnection(asyncio.Protocol):
         if endpoint.kind is Kind.MODELS:
             self._list_models(head, admitted)
             return
-        route, asked = route_of(admitted, body)
+        route, asked = route_of(admitted, head, body)
         self._state = _State.BUSY
         self.deadline = NEVER
         exchange = Exchange(
@@ -376,7 +377,7 @@ class ClientConnection(asyncio.Protocol):
         exchange.begin()
 
     def _list_models(self, head: RequestHead, admitted: Admitted) -> None:
-        body = admitted.scope.models
+        body = listed(admitted, head)
         self.send(
             b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n"
             b"x-leeward-decision: %b\r\nx-leeward-mode: %b\r\n%b\r\n%b"

@@ -65,6 +65,18 @@ def read_call(body: bytes) -> Asked:
     )
 
 
+def members_of(body: bytes) -> dict[str, msgspec.Raw]:
+    """The top-level members of a body that need not name a model. Raises Unreadable, also when a key is there twice."""
+    try:
+        members = _MEMBERS.decode(body)
+    except msgspec.DecodeError as error:
+        raise Unreadable(f"the body is not a JSON object: {error}") from None
+    lengths = sum(len(name) + len(value) + 4 for name, value in members.items())
+    if lengths + 1 != len(body) and len(_PAIRS.decode(body)) != len(members):
+        raise Unreadable("the body has a top-level key twice")
+    return members
+
+
 class _Key:
     """A key of its own identity, so that equal names stay two entries."""
 

@@ -31,6 +31,18 @@ def call_request(
     return [b"".join((prefix, head.forward, trace, framing)), view[:start], model, view[end:]]
 
 
+def worded_request(
+    prefix: bytes, fields: bytes, trace: bytes, request_id: bytes, body: bytes
+) -> list[bytes | memoryview]:
+    """A model call for a target in words of its own."""
+    framing = b"content-length: %d\r\nx-leeward-request-id: %b\r\naccept-encoding: identity\r\n\r\n" % (
+        len(body),
+        request_id,
+    )
+    lines = b"".join((prefix, fields, trace, framing))
+    return [lines + body] if len(body) < JOIN_BYTES else [lines, body]
+
+
 def plain_request(
     prefix: bytes, head: RequestHead, trace: bytes, request_id: bytes, body: bytes, forwarded: bytes
 ) -> list[bytes | memoryview]:

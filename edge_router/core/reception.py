@@ -9,7 +9,9 @@ from typing import Final, NamedTuple
 
 from edge_router.core.answers import Refusal
 from edge_router.core.body import Asked, Unreadable, read_call
-from edge_router.core.endpoints import ENDPOINTS, PLAIN, Endpoint
+from edge_router.core.endpoints import PLAIN, Endpoint, Kind
+from edge_router.core.gemini_calls import read_gemini_call
+from edge_router.core.paths import dialect_at
 from edge_router.core.table import KeyScope, RouteEntry, RouteTable
 from edge_router.core.wire import RequestHead
 from shared.vocabulary.terms import Dialect
@@ -42,12 +44,14 @@ class Admitted(NamedTuple):
 
 def admit(table: RouteTable, head: RequestHead) -> Admitted:
     """Whether `head` may come in. Raises Turned."""
-    endpoint = ENDPOINTS.get(head.path)
+    endpoint = head.asking.endpoint
     route = None
     if endpoint is None:
         route = _by_path(table, head.path)
         endpoint = PLAIN
     elif head.method != endpoint.method:
+        if endpoint.kind is Kind.MODELS and head.asking.model is not None:
+            raise _nothing_at(head.path)  # a method of Gemini's that is not served, most likely
         raise Turned(
             Refusal.WRONG_METHOD,
             f"{head.path.decode()} takes {endpoint.method.decode()}",
@@ -58,7 +62,7 @@ def admit(table: RouteTable, head: RequestHead) -> Admitted:
     if scope is None:
         raise Turned(
             Refusal.NO_KEY,
-            "no valid key was shown: send one as `Authorization: Bearer KEY` or `x-api-key`",
+            "no valid key was shown: send one as `Authorization: Bearer KEY`, `x-api-key` or `x-goog-api-key`",
             endpoint.dialect,
             b'www-authenticate: Bearer realm="leeward"\r\n',
         )
@@ -66,37 +70,54 @@ def admit(table: RouteTable, head: RequestHead) -> Admitted:
         raise Turned(Refusal.KEY_WITHOUT_ROUTE, f"this key may not use route {route.id}", endpoint.dialect)
     if head.content_length is not None and head.content_length > MAX_BODY_BYTES:
         raise too_large(endpoint.dialect)
+    if head.asking.objection:
+        raise Turned(Refusal.MALFORMED, head.asking.objection, endpoint.dialect)
     return Admitted(table, endpoint, scope, route)
 
 
-def route_of(admitted: Admitted, body: bytes) -> tuple[RouteEntry, Asked | None]:
+def route_of(admitted: Admitted, head: RequestHead, body: bytes) -> tuple[RouteEntry, Asked | None]:
     """The route that takes the request, and for a model call what it asks. Raises Turned."""
     if admitted.route is not None:
         return admitted.route, None
     dialect = admitted.endpoint.dialect
     try:
-        asked = read_call(body)
+        asked = read_call(body) if head.asking.model is None else read_gemini_call(head.asking, body)
     except Unreadable as error:
         raise Turned(Refusal.BAD_BODY, str(error), dialect) from None
     route = admitted.table.models.get(asked.model)
-    if route is None or route.dialect is not dialect:
-        name = asked.model[1:-1].decode("utf-8", "replace")[:256]
-        raise Turned(Refusal.NO_MODEL, f"there is no model {name!r} here", dialect)
+    if route is None or route.dialect is Dialect.HTTP:
+        raise _no_model(asked.model, dialect)
     scope = admitted.scope
     if scope.routes is not None and route.id not in scope.routes:
         raise Turned(Refusal.KEY_WITHOUT_ROUTE, f"this key may not use route {route.id}", dialect)
     return route, asked
 
 
+def listed(admitted: Admitted, head: RequestHead) -> bytes:
+    """The models that the key may ask for, or the one that the path names. Raises Turned."""
+    dialect, model = admitted.endpoint.dialect, head.asking.model
+    if model is None:
+        return admitted.scope.models.whole[dialect]
+    entry = admitted.scope.models.entry(model, dialect)
+    if entry is None:
+        raise _no_model(model, dialect)
+    return entry
+
+
 def dialect_of(head: RequestHead) -> Dialect:
     """In which envelope to tell the sender of `head` about an error."""
-    endpoint = ENDPOINTS.get(head.path)
-    return endpoint.dialect if endpoint is not None else Dialect.OPENAI
+    endpoint = head.asking.endpoint
+    return endpoint.dialect if endpoint is not None else dialect_at(head.path)
 
 
 def too_large(dialect: Dialect) -> Turned:
     """The body is over the limit."""
     return Turned(Refusal.TOO_LARGE, f"the body is over {MAX_BODY_BYTES} bytes", dialect)
+
+
+def _no_model(model: bytes, dialect: Dialect) -> Turned:
+    name = model[1:-1].decode("utf-8", "replace")[:256]
+    return Turned(Refusal.NO_MODEL, f"there is no model {name!r} here", dialect)
 
 
 def _by_path(table: RouteTable, path: bytes) -> RouteEntry:
@@ -106,4 +127,8 @@ def _by_path(table: RouteTable, path: bytes) -> RouteEntry:
             route = table.paths.get(b"/".join(segments[:length]))
             if route is not None:
                 return route
-    raise Turned(Refusal.NO_PATH, f"there is nothing at {path.decode()[:256]}", Dialect.OPENAI)
+    raise _nothing_at(path)
+
+
+def _nothing_at(path: bytes) -> Turned:
+    return Turned(Refusal.NO_PATH, f"there is nothing at {path.decode()[:256]}", dialect_at(path))

@@ -16,10 +16,11 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from itertools import accumulate
 from typing import Final, NamedTuple
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import msgspec
 
+from edge_router.core.listings import Listing, listing_of
 from shared.vocabulary.base import NO_VERSION, Version
 from shared.vocabulary.config import ClientKey, FleetConfig, Route, Target
 from shared.vocabulary.decision import Decision, RegionDecision
@@ -66,6 +67,17 @@ class TargetEntry:
     provider: str = ""
     price: float = 0.0
     """US dollars for a million tokens, three of input to one of output."""
+    spliced: Dialect | None = field(init=False)
+    """Whose calls it takes as they came, but for the value of `model`: those of its own dialect. None for Gemini's,
+    which have the model in the path."""
+    model_path: bytes = field(init=False)
+    """The model's name as a segment of a path."""
+
+    def __post_init__(self) -> None:
+        spliced = None if self.dialect is Dialect.GEMINI else self.dialect
+        object.__setattr__(self, "spliced", spliced)
+        model = msgspec.json.decode(self.model_json)
+        object.__setattr__(self, "model_path", quote(model, safe="").encode())
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +132,7 @@ class RouteEntry:
     id: str
     version: Version
     dialect: Dialect
+    """Of its first target. HTTP: a plain route; any other: a model route, which takes clients of every dialect."""
     strategy: Strategy
     timeouts: Timeouts
     tiers: tuple[TierEntry, ...]
@@ -139,8 +152,7 @@ class KeyScope:
 
     routes: frozenset[str] | None
     """None for all."""
-    models: bytes
-    """The answer to GET /v1/models."""
+    models: Listing
     tenant: str
     """The key's id, by which its requests are counted."""
 
@@ -379,7 +391,7 @@ _EVERYTHING: Final = ("*",)
 
 def _scopes(keys: Iterable[ClientKey], routes: Sequence[Route]) -> dict[str, KeyScope]:
     """Keys are many and what they reach is of few kinds, so equal ones are resolved once."""
-    known: dict[tuple[str, ...], tuple[frozenset[str] | None, bytes]] = {}
+    known: dict[tuple[str, ...], tuple[frozenset[str] | None, Listing]] = {}
     scopes: dict[str, KeyScope] = {}
     for key in keys:
         reach = known.get(key.routes)
@@ -389,12 +401,8 @@ def _scopes(keys: Iterable[ClientKey], routes: Sequence[Route]) -> dict[str, Key
     return scopes
 
 
-def _reach(patterns: tuple[str, ...], routes: Sequence[Route]) -> tuple[frozenset[str] | None, bytes]:
+def _reach(patterns: tuple[str, ...], routes: Sequence[Route]) -> tuple[frozenset[str] | None, Listing]:
     mine = [route for route in routes if any(fnmatchcase(route.id, pattern) for pattern in patterns)]
-    models = [model for route in mine for model in route.match.models]
-    listing = {
-        "object": "list",
-        "data": [{"id": name, "object": "model", "created": 0, "owned_by": "leeward"} for name in models],
-    }
+    listing = listing_of(model for route in mine for model in route.match.models)
     everything = patterns == _EVERYTHING
-    return None if everything else frozenset(r.id for r in mine), msgspec.json.encode(listing)
+    return None if everything else frozenset(r.id for r in mine), listing
