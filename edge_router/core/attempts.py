@@ -133,6 +133,7 @@ def _retry_after(value: bytes | None, now: datetime) -> float | None:
 OVERLOAD_ERRORS: Final[Mapping[str, Outcome]] = {
     "overloaded_error": Outcome.THROTTLED,
     "rate_limit_error": Outcome.THROTTLED,
+    "RESOURCE_EXHAUSTED": Outcome.THROTTLED,
 }
 """In-band errors before the first byte of an answer that say busy; any other is FAILED."""
 

@@ -16,6 +16,10 @@ class Kind(StrEnum):
     EMBEDDINGS = "embeddings"
     RESPONSES = "responses"
     MESSAGES = "messages"
+    GEMINI = "gemini"
+    """generateContent; whether streamed is not the body's to say, but the method's."""
+    GEMINI_EMBEDDINGS = "gemini_embeddings"
+    """embedContent and batchEmbedContents."""
     MODELS = "models"
     PLAIN = "plain"
 

@@ -47,6 +47,33 @@ class _Message(msgspec.Struct):
     usage: msgspec.Raw = _NO_USAGE
 
 
+class _Candidate(msgspec.Struct, rename="camel"):
+    finish_reason: str | msgspec.UnsetType | None = msgspec.UNSET
+
+
+class _Blocked(msgspec.Struct, rename="camel"):
+    block_reason: str | None = None
+
+
+class _Generated(msgspec.Struct, rename="camel"):
+    candidates: list[_Candidate] = []
+    prompt_feedback: _Blocked | None = None
+    error: Any = None
+    usage_metadata: msgspec.Raw = _NO_USAGE
+
+
+class _Embedded(msgspec.Struct):
+    embedding: msgspec.Raw | None = None
+    embeddings: list[msgspec.Raw] = []
+    error: Any = None
+
+
+class _Counts(msgspec.Struct, rename="camel"):
+    prompt_token_count: int | None = None
+    candidates_token_count: int | None = None
+    thoughts_token_count: int | None = None
+
+
 class _Usage(msgspec.Struct):
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
@@ -59,6 +86,9 @@ _CHOICES: Final = msgspec.json.Decoder(_Choices)
 _VECTORS: Final = msgspec.json.Decoder(_Vectors)
 _RESPONSE: Final = msgspec.json.Decoder(_Response)
 _MESSAGE: Final = msgspec.json.Decoder(_Message)
+_GENERATED: Final = msgspec.json.Decoder(_Generated)
+_EMBEDDED: Final = msgspec.json.Decoder(_Embedded)
+_COUNTS: Final = msgspec.json.Decoder(_Counts)
 _USAGE: Final = msgspec.json.Decoder(_Usage)
 
 
@@ -107,6 +137,29 @@ def _is_message(content: bytes) -> Tokens | None:
     return _told(answer.usage) if answer.error is None and answer.stop_reason is not None else None
 
 
+def _is_generated(content: bytes) -> Tokens | None:
+    answer = _GENERATED.decode(content)
+    blocked = answer.prompt_feedback is not None and answer.prompt_feedback.block_reason is not None
+    if answer.error is not None or not (answer.candidates or blocked):
+        return None
+    if any(candidate.finish_reason is None for candidate in answer.candidates):
+        return None
+    if answer.usage_metadata is _NO_USAGE:
+        return NONE
+    try:
+        counts = _COUNTS.decode(answer.usage_metadata)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return NONE
+    written = (counts.candidates_token_count or 0) + (counts.thoughts_token_count or 0)
+    read = counts.prompt_token_count or 0
+    return Tokens(read, written) if read > 0 or written > 0 else NONE
+
+
+def _is_embedded(content: bytes) -> Tokens | None:
+    answer = _EMBEDDED.decode(content)
+    return NONE if answer.error is None and (answer.embedding or answer.embeddings) else None
+
+
 def _is_json(content: bytes) -> Tokens | None:
     _VALUE.decode(content)
     return NONE if content.lstrip()[:1] in (b"{", b"[") else None
@@ -118,6 +171,8 @@ _CHECKS: Final[Mapping[Kind, Callable[[bytes], Tokens | None]]] = {
     Kind.EMBEDDINGS: _is_vectors,
     Kind.RESPONSES: _is_response,
     Kind.MESSAGES: _is_message,
+    Kind.GEMINI: _is_generated,
+    Kind.GEMINI_EMBEDDINGS: _is_embedded,
     Kind.MODELS: _is_json,
     Kind.PLAIN: _is_json,
 }
