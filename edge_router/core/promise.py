@@ -76,6 +76,7 @@ class _Embedded(msgspec.Struct, rename="camel"):
 class _GeminiUsage(msgspec.Struct, rename="camel"):
     prompt_token_count: int | None = None
     candidates_token_count: int | None = None
+    thoughts_token_count: int | None = None
 
 
 class _Usage(msgspec.Struct):
@@ -168,7 +169,8 @@ def _told_by_gemini(usage: msgspec.Raw) -> Tokens:
         counts = _GEMINI_USAGE.decode(usage)
     except (msgspec.DecodeError, UnicodeDecodeError):
         return NONE
-    read, written = counts.prompt_token_count or 0, counts.candidates_token_count or 0
+    read = counts.prompt_token_count or 0
+    written = (counts.candidates_token_count or 0) + (counts.thoughts_token_count or 0)
     return Tokens(read, written) if read > 0 or written > 0 else NONE
 
 

@@ -90,7 +90,7 @@ class EventReader:
         if event.startswith(b"data: ") and b"\n" not in event:
             name, data = "", event[6:]
         else:
-            name, data = _fields(event)
+            name, data = fields_of(event)
             if not data:
                 return True
         if data == b"[DONE]":
@@ -112,7 +112,7 @@ EVENT_END: Final = re.compile(rb"\r\n\r\n|\r\n\n|\n\r\n|\n\n|\r\r")
 LINE_END: Final = re.compile(rb"\r\n?")
 
 
-def _fields(event: bytes) -> tuple[str, bytes]:
+def fields_of(event: bytes) -> tuple[str, bytes]:
     """Name and data of an event of several lines; comments and other fields are skipped."""
     name = ""
     data = []
