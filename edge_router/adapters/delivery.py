@@ -50,6 +50,8 @@ class Delivery(ABC):
     """Something of an answer has gone to the client."""
     _extra = False
     """It has moved on beyond its free move."""
+    _path = b""
+    """By which the target is called, where that is not the endpoint's own."""
     _tokens = NONE
     """As the answer's last bytes say."""
 
@@ -274,7 +276,7 @@ class Delivery(ABC):
         if self._trace is None and tracing is not None and tracing.affords(now):
             self._trace = self._begun(tracing)
             if self.attempts:
-                self._trace.attempt(self._candidate, self.attempts, self._attempt_at)
+                self._trace.attempt(self._candidate, self.attempts, self._attempt_at, self._path)
         return self._trace
 
     def _drop_attempt(self) -> bool:

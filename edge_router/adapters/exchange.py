@@ -126,7 +126,7 @@ class Exchange(Interpreted):
         self._resort = now < lane.cool_until
         self._trial = lane.begin(now)
         if self._trace is not None:
-            self._trace.attempt(candidate, self.attempts, now)
+            self._trace.attempt(candidate, self.attempts, now, self._path)
         faults = gateway.fault_filter
         if faults is not None and faults.in_force:
             effect = faults.strike(candidate.target.id, now)
@@ -144,7 +144,7 @@ class Exchange(Interpreted):
         struck = Struck(
             self,
             effect,
-            kind=self._endpoint.kind,
+            kind=self._endpoint.kind if self._translation is None else self._translation.endpoint.kind,
             dialect=self._candidate.target.dialect,
             choices=self._asked.choices if self._streamed and self._asked is not None else None,
         )
@@ -199,7 +199,7 @@ class Exchange(Interpreted):
                 prefix, head, trace, self.request_id, self._body, self._client.forwarded(head)
             )
         if self._wording is not None:
-            return self._worded_request(trace)
+            return self._worded_request(self._wording, trace)
         prefix = lane.prefix(b"POST", self._endpoint.suffix + head.query)
         return call_request(prefix, head, trace, self.request_id, self._body, asked, lane.entry.model_json)
 
@@ -210,6 +210,9 @@ class Exchange(Interpreted):
         self._response = head
         if self._trace is not None:
             self._trace.passed(body)
+        if self._translation is not None:
+            self._answered_otherwise(self._translation, head, body, done)
+            return
         if done:
             self._connection = None
             if self._calls_for_json and head.good_json:
@@ -269,7 +272,7 @@ class Exchange(Interpreted):
         if judgement.course is Course.MOVE and not isinstance(other, Candidate):
             self._failures = self._failures[:-1]
             self._phase = Phase.BODY
-            self._relay = Opaque()
+            self._relay = self._unread(head)
             self._take(self._relay.feed(body, done))
             return
         self._drop_attempt()
@@ -323,7 +326,7 @@ class Exchange(Interpreted):
             gateway.figures.budget_spent += 1
             return None
         try:
-            tried = [target for target, _ in self._failures]
+            tried = self._tried()
             last = self.attempts == MAX_ATTEMPTS - 1
             return self._fit(gateway.chooser.another(self.route, tried, now, self._key(), last=last), now)
         except Nobody as nobody:
@@ -362,7 +365,9 @@ class Exchange(Interpreted):
         )
 
     def _nobody(self, nobody: Nobody) -> None:
-        if nobody.shed:
+        if objection := self._say_nobody(nobody):
+            self._refuse(Refusal.UNTRANSLATABLE, objection)
+        elif nobody.shed:
             self._refuse(Refusal.SHED, "this share of the traffic is turned away until there is capacity")
         elif nobody.full:
             self._refuse(Refusal.FULL, "every target of this route is at its capacity")

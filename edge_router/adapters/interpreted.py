@@ -1,37 +1,128 @@
 """What of a request is otherwise where its target does not take it as it came: Gemini's calls, whose model stands in
-the path, and calls in another dialect than the target's.
+the path, and calls of clients that speak another dialect than the target.
 
 The wording is found when a target is chosen, not when it is sent: a target in whose dialect the request cannot be
 said is passed over, which costs it nothing and is no attempt. A request that no target of its route can take is
-answered 400, with the field that cannot be translated.
+answered 400, with the field that cannot be translated. From the answer's head on, `core.translation` carries over what
+comes: the client sees its own dialect whoever answers, and the exchange judges by the target's.
 """
 
-from abc import ABC
+from abc import ABC, abstractmethod
 
 from edge_router.adapters.delivery import Delivery
-from edge_router.core.gemini_calls import Wording, gemini_wording
-from edge_router.core.messages import worded_request
+from edge_router.core.attempts import Course, Judgement, judge
+from edge_router.core.choose import Nobody
+from edge_router.core.gemini_calls import gemini_wording
+from edge_router.core.messages import translated_head, worded_request
+from edge_router.core.relay import Opaque, Relay
 from edge_router.core.table import Candidate
-from shared.vocabulary.terms import Dialect
+from edge_router.core.told import ToldError
+from edge_router.core.translation import Translation, Untranslatable, translate
+from edge_router.core.wire import ResponseHead
+from shared.classify import Phase
+from shared.vocabulary.terms import Dialect, Outcome
 
 
 class Interpreted(Delivery, ABC):
-    """See the module. `_wording` is None where the body is spliced: then nothing here is asked."""
+    """See the module. Where the body is spliced, all of these stay as they are here."""
 
-    _wording: Wording | None = None
+    _phase: Phase
+    _suffix = b""
+    """Behind the target's base path."""
+    _fields = b""
+    _wording: bytes | None = None
+    """The body for the target of this attempt; None where it is spliced."""
+    _translation: Translation | None = None
+    _unable: tuple[str, ...] = ()
+    """Targets in whose dialect the request cannot be said."""
+    _objection = ""
+    """Why not."""
+
+    @abstractmethod
+    def _key(self) -> bytes:
+        """What the strategy `hash` goes by."""
+
+    @abstractmethod
+    def _unwelcome(self, judgement: Judgement, head: ResponseHead, body: bytes, done: bool) -> None:
+        """An answer that another target should replace."""
+
+    # ------------------------------------------------------------ the request
 
     def _fit(self, candidate: Candidate, now: float) -> Candidate:
-        """`candidate`, or another, with its wording set. Raises Nobody."""
-        target = candidate.target
-        if target.spliced is self._endpoint.dialect:
-            self._wording = None
-        elif target.dialect is self._endpoint.dialect:
-            assert target.dialect is Dialect.GEMINI, "every other dialect is spliced"
-            self._wording = gemini_wording(target, self._endpoint, self._head.query, self._body)
+        """`candidate`, or the next one in whose dialect the request can be said, with its wording. Raises Nobody."""
+        endpoint = self._endpoint
+        while candidate.target.dialect is not endpoint.dialect:
+            try:
+                self._translate(candidate)
+            except Untranslatable as error:
+                self._objection = self._objection or str(error)
+                self._unable += self._speakers(candidate.target.dialect)
+                tried = [*self._tried(), candidate.target.id]
+                candidate = self._gateway.chooser.another(self.route, tried, now, self._key())
+            else:
+                return candidate
+        self._translation = None
+        if candidate.target.spliced is endpoint.dialect:
+            self._wording, self._path = None, b""
+        else:
+            wording = gemini_wording(candidate.target, endpoint, self._head.query, self._body)
+            self._suffix, self._wording = wording
+            self._fields = self._head.forward
+            self._path = self._suffix.partition(b"?")[0]
         return candidate
 
-    def _worded_request(self, trace: bytes) -> list[bytes | memoryview]:
-        wording = self._wording
-        assert wording is not None, "asked only then"
-        prefix = self._lane.prefix(b"POST", wording.suffix)
-        return worded_request(prefix, self._head.forward, trace, self.request_id, wording.body)
+    def _tried(self) -> list[str]:
+        """Targets that this request need not be sent to any more."""
+        return [*(target for target, _ in self._failures), *self._unable]
+
+    def _translate(self, candidate: Candidate) -> None:
+        assert self._asked is not None, "plain routes have targets of one dialect"
+        translation = translate(self._endpoint.kind, self._body, self._asked, candidate.target)
+        self._translation = translation
+        self._suffix, self._wording = translation.suffix, translation.body
+        self._fields = b"content-type: application/json\r\n" + translation.lines
+        self._path = self._suffix.partition(b"?")[0]
+
+    def _speakers(self, dialect: Dialect) -> tuple[str, ...]:
+        """The route's targets of a dialect: what one of them cannot be asked, none can."""
+        tiers = self.route.tiers
+        everyone = [c.target for tier in tiers for c in (*tier.weighted, *tier.standby)]
+        everyone += [candidate.target for candidate in self.route.last_resort]
+        return tuple(target.id for target in everyone if target.dialect is dialect)
+
+    def _worded_request(self, body: bytes, trace: bytes) -> list[bytes | memoryview]:
+        prefix = self._lane.prefix(b"POST", self._suffix)
+        return worded_request(prefix, self._fields, trace, self.request_id, body)
+
+    # ------------------------------------------------------------ the answer
+
+    def _answered_otherwise(
+        self, translation: Translation, head: ResponseHead, body: bytes, done: bool
+    ) -> None:
+        """The head of an answer in another dialect than the client's."""
+        if done:
+            self._connection = None
+        judgement = judge(
+            head, translation.endpoint, streamed=self._streamed, credential=self._lane.authenticated
+        )
+        self._judgement = judgement
+        good = judgement.outcome is Outcome.OK
+        self._response = translated_head(head, translation.content_type if good else b"application/json")
+        if judgement.course is not Course.PASS:
+            self._unwelcome(judgement, head, body, done)
+            return
+        self._phase = Phase.BODY
+        if good:
+            self._relay = translation.relay(int(self._gateway.clock.now().timestamp()))
+        else:
+            self._relay = self._unread(head)
+        self._take(self._relay.feed(body, done))
+
+    def _unread(self, head: ResponseHead) -> Relay:
+        """What hands on an answer that promises nothing: an error, most likely."""
+        translation = self._translation
+        return Opaque() if translation is None else ToldError(translation, head.status)
+
+    def _say_nobody(self, nobody: Nobody) -> str:
+        """Why the request cannot be said to any target, if that is why there is none."""
+        return "" if nobody.full or nobody.shed or self._failures else self._objection

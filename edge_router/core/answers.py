@@ -27,6 +27,7 @@ class Refusal(Enum):
 
     MALFORMED = _Shape(400, "malformed_request", "invalid_request_error", "invalid_request_error")
     BAD_BODY = _Shape(400, "invalid_body", "invalid_request_error", "invalid_request_error")
+    UNTRANSLATABLE = _Shape(400, "not_translatable", "invalid_request_error", "invalid_request_error")
     NO_KEY = _Shape(401, "invalid_api_key", "invalid_request_error", "authentication_error")
     KEY_WITHOUT_ROUTE = _Shape(403, "model_not_allowed", "permission_error", "permission_error")
     NO_MODEL = _Shape(404, "model_not_found", "invalid_request_error", "not_found_error")

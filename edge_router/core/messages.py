@@ -1,5 +1,6 @@
 """The heads that the edge writes: requests to targets, answers to clients. Nothing goes on as it came."""
 
+import re
 from collections.abc import Sequence
 from typing import Final
 
@@ -10,7 +11,9 @@ from edge_router.core.wire import RequestHead, ResponseHead
 JOIN_BYTES: Final = 64 * 1024
 """Up to this, copying a request into one piece costs less than writing several."""
 _OFTEN_BODYLESS: Final = frozenset({b"GET", b"HEAD", b"DELETE", b"OPTIONS", b"TRACE"})
-_NOBODY_ASKED: Final = {Refusal.FULL: "connection_limit_reached", Refusal.SHED: "http_request_denied"}
+_NOBODY_ASKED: Final = {Refusal.FULL: "connection_limit_reached", Refusal.SHED: "http_request_denied"} | {
+    Refusal.UNTRANSLATABLE: "http_request_error"
+}
 
 Failures = Sequence[tuple[str, str]]
 """Of each attempt that came to nothing: target and error."""
@@ -79,6 +82,18 @@ def answer_head(
     return b"".join(
         (response.status_line, response.forward, stamp, who, framing, status, connection, b"\r\n")
     )
+
+
+def translated_head(head: ResponseHead, content_type: bytes) -> ResponseHead:
+    """The head of an answer whose content is written anew: what the target said of its own content is left out,
+    and the length is not known yet."""
+    forward = b"content-type: %b\r\n%b" % (content_type, _OF_CONTENT.sub(b"", head.forward))
+    return head._replace(content_length=None, forward=forward, lines=b"")
+
+
+_OF_CONTENT: Final = re.compile(
+    rb"(?:content-[^:\r\n]*|etag|last-modified|accept-ranges|digest|repr-digest|age):[^\r\n]*\r\n"
+)
 
 
 def refusal_fields(

@@ -320,8 +320,8 @@ def _match_problems(
     dialects = {target.dialect for target in members}
     if route.match.paths and dialects - {Dialect.HTTP}:
         yield ("match", "paths"), "routes by path need targets of dialect http"
-    if len(dialects) > 1:
-        yield ("tiers",), f"mixes dialects {', '.join(sorted(dialects))}: translation is not available"
+    if Dialect.HTTP in dialects and len(dialects) > 1:
+        yield ("tiers",), f"mixes dialects {', '.join(sorted(dialects))}: http cannot be translated"
 
 
 def _placing_problems(route: Route, regions: set[str], members: list[Target]) -> Iterator[Problem]:

@@ -295,7 +295,7 @@ def test_a_sound_fleet_has_no_problems():
         ({"routes": (route(match=RouteMatch()),)}, "routes.0.match: matches nothing: give models or paths"),
         ({"routes": (route(), route("other", match=RouteMatch(models=("chat",))))}, "routes.1.match.models.0: 'chat' is already matched by route 'chat'"),
         ({"routes": (route(match=RouteMatch(paths=("/x",))),)}, "routes.0.match.paths: routes by path need targets of dialect http"),
-        ({"targets": (target(), target("beta", dialect=Dialect.ANTHROPIC))}, "routes.0.tiers: mixes dialects anthropic, openai: translation is not available"),
+        ({"targets": (target(), target("beta", dialect=Dialect.HTTP))}, "routes.0.tiers: mixes dialects http, openai: http cannot be translated"),
         ({"routes": (route(residency=("mars", "us-east")),)}, "routes.0.residency.0: no region 'mars'"),
         ({"routes": (route(residency=("eu-west",), tiers=(RouteTier(targets=("alpha",)),)),)}, "routes.0.residency: leaves this route no target"),
         ({"routes": (route(timeouts=RouteTimeouts(ttft_s=20, total_s=10)),)}, "routes.0.timeouts.ttft_s: must not be longer than total_s"),

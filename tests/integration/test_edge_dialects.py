@@ -1,0 +1,292 @@
+"""Three official SDKs against the edge, in front of targets of three dialects: each pair, each way of asking.
+
+The targets are simulators, which answer a prompt alike in every dialect: what a client gets must not depend on who
+answers, but for the name of the model. docs/DIALECTS.md has the matrix that this file proves.
+"""
+
+import hashlib
+import random
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+import httpx2
+import pytest
+from prometheus_client import CollectorRegistry
+
+from edge_router.adapters.gateway import Gateway
+from edge_router.core.table import build_table
+from ops.simulator.answers import embedding, expected_answer
+from ops.simulator.app import Simulator
+from ops.simulator.faults import NO_FAULTS, Faults, Status, Throttle
+from ops.simulator.identity import Identity
+from shared.clock import SystemClock
+from shared.supervise import Supervisor
+from shared.telemetry import NoTelemetry
+from shared.vocabulary.base import NO_VERSION
+from shared.vocabulary.config import Fleet, FleetConfig, problems
+from tests.support.sdks import TOOL, Failed, sdk
+
+DIALECTS = ("openai", "anthropic", "gemini")
+PAIRS = list(product(DIALECTS, DIALECTS))
+PROMPT = "Say it in 20 words."
+WHOLE = expected_answer(PROMPT)
+WORDS = 5 + 2
+"""Tokens of the prompt and of the system's instruction."""
+
+
+@dataclass
+class Scene:
+    """An edge with a route to each target alone, and `any` to all of them, one tier each in this order."""
+
+    base: str
+    targets: dict[str, Simulator]
+    gateway: Gateway
+    registry: CollectorRegistry
+
+
+@asynccontextmanager
+async def scene(order: tuple[str, ...] = DIALECTS) -> AsyncIterator[Scene]:
+    async with AsyncExitStack() as stack:
+        targets = {
+            dialect: await stack.enter_async_context(
+                Simulator(Identity(id=dialect, region="us-east", provider="p", model=f"{dialect}-model"))
+            )
+            for dialect in DIALECTS
+        }
+        fleet = _fleet(targets, order)
+        assert problems(fleet) == []
+        supervisor = await stack.enter_async_context(Supervisor())
+        registry = CollectorRegistry()
+        gateway = Gateway(
+            edge_id="edge-us-east",
+            region="us-east",
+            table=build_table(FleetConfig(config_version=1, fleet=fleet), {}, NO_VERSION, region="us-east"),
+            credentials={},
+            clock=SystemClock(),
+            rng=random.Random(1),
+            telemetry=NoTelemetry(),
+            supervisor=supervisor,
+            registry=registry,
+        )
+        host, port = await gateway.start("127.0.0.1", 0)
+        try:
+            yield Scene(f"http://{host}:{port}", targets, gateway, registry)
+        finally:
+            await gateway.drain(0.0)
+        assert not gateway.exchanges, "a request was left under way"
+        assert all(lane.inflight == 0 for lane in gateway.lanes()), "a target's count of requests is off"
+        assert gateway.upstream_connections == 0
+        assert not supervisor.failures
+
+
+def _fleet(targets: dict[str, Simulator], order: tuple[str, ...]) -> Fleet:
+    timeouts = {"connect_s": 2.0, "ttft_s": 5.0, "idle_s": 5.0, "total_s": 10.0}
+    routes = {dialect: [[dialect]] for dialect in DIALECTS} | {"any": [[dialect] for dialect in order]}
+    return Fleet.model_validate(
+        {
+            "regions": [{"id": "us-east"}],
+            "targets": [
+                {
+                    "id": dialect,
+                    "provider": "p",
+                    "model": f"{dialect}-model",
+                    "region": "us-east",
+                    "url": simulator.url.replace("/v1", "/v1beta") if dialect == "gemini" else simulator.url,
+                    "dialect": dialect,
+                }
+                for dialect, simulator in targets.items()
+            ],
+            "routes": [
+                {
+                    "id": name,
+                    "match": {"models": [name]},
+                    "tiers": [{"targets": tier} for tier in tiers],
+                    "timeouts": timeouts,
+                }
+                for name, tiers in routes.items()
+            ],
+            "client_keys": [{"id": "dev", "sha256": hashlib.sha256(b"dev").hexdigest()}],
+        }
+    )
+
+
+# ---------------------------------------------------------------- each pair
+
+
+@pytest.mark.parametrize(("client", "target"), PAIRS)
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
+async def test_words(client: str, target: str, stream: bool) -> None:
+    """The answer, its end, its usage, and the model of the target that answered; cut short, it says so."""
+    async with scene() as stage, sdk(client, stage.base) as user:
+        said = await user.say(target, PROMPT, stream=stream)
+        short = await user.say(target, PROMPT, stream=stream, limit=5)
+    assert (said.text, said.end, said.calls) == (WHOLE, "end", [])
+    assert said.tokens == (WORDS, 20)
+    assert said.model == f"{target}-model"
+    assert said.pieces > 5 if stream else said.pieces == 1
+    assert (short.text, short.end) == (expected_answer(PROMPT, 5), "length")
+    assert short.tokens == (WORDS, 5)
+
+
+@pytest.mark.parametrize(("client", "target"), PAIRS)
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
+async def test_tools(client: str, target: str, stream: bool) -> None:
+    """A call with its arguments, and the answer to its result."""
+    prompt = f"Please {TOOL} the tide"
+    async with scene() as stage, sdk(client, stage.base) as user:
+        called = await user.say(target, prompt, stream=stream, tool=True)
+        answered = await user.go_on(target, prompt, called)
+    assert called.calls == [(TOOL, {"text": prompt})]
+    assert (called.text, called.end) == ("", "calls")
+    assert (answered.text, answered.calls, answered.end) == (expected_answer(prompt), [], "end")
+
+
+@pytest.mark.parametrize(("client", "target"), PAIRS)
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
+async def test_errors(client: str, target: str, stream: bool) -> None:
+    """What the target refuses reaches the client as an error of its own, with the target's status and words; so does
+    what the edge itself refuses."""
+    async with scene() as stage, sdk(client, stage.base) as user:
+        for status in (400, 404, 422):
+            await stage.targets[target].apply(Faults(status=Status(code=status)))
+            with pytest.raises(Failed) as failed:
+                await user.say(target, PROMPT, stream=stream)
+            assert failed.value.status == status
+            assert f"Simulated status {status}" in failed.value.message
+        await stage.targets[target].apply(Faults(throttle=Throttle(retry_after=1)))
+        with pytest.raises(Failed) as throttled:
+            await user.say(target, PROMPT, stream=stream)
+        await stage.targets[target].apply(Faults(status=Status(code=503)))
+        with pytest.raises(Failed) as down:
+            await user.say(target, PROMPT, stream=stream)
+        with pytest.raises(Failed) as unknown:
+            await user.say("nothing", PROMPT, stream=stream)
+    assert (throttled.value.status, down.value.status, unknown.value.status) == (429, 503, 404)
+    assert "Simulated rate limit" in throttled.value.message
+    assert "there is no model" in unknown.value.message
+
+
+@pytest.mark.parametrize(("client", "target"), PAIRS)
+@pytest.mark.parametrize("cut_as", ["close", "reset", "end"])
+async def test_a_stream_that_is_cut_is_never_whole(client: str, target: str, cut_as: Any) -> None:
+    """What had come is there, and then the client raises: also where the target ended its message properly."""
+    async with scene() as stage, sdk(client, stage.base) as user:
+        await stage.targets[target].apply(Faults(cut_after_tokens=3, cut_as=cut_as))
+        with pytest.raises(Failed) as failed:
+            await user.say(target, PROMPT, stream=True)
+        await stage.targets[target].apply(NO_FAULTS)
+        again = await user.say(target, PROMPT, stream=True)
+    assert failed.value.pieces == 3
+    assert again.text == WHOLE
+
+
+@pytest.mark.parametrize(("client", "target"), PAIRS)
+async def test_an_answer_that_is_none_is_never_passed(client: str, target: str) -> None:
+    """A page, half an answer, nothing, and the JSON of something else, under status 200."""
+    async with scene() as stage, sdk(client, stage.base) as user:
+        for garbage in ("html", "truncated", "empty", "other"):
+            await stage.targets[target].apply(Faults(garbage_200=garbage))  # type: ignore[arg-type]
+            with pytest.raises(Failed) as failed:
+                await user.say(target, PROMPT)
+            assert failed.value.status == 502
+
+
+# ---------------------------------------------------------------- embeddings and models
+
+
+@pytest.mark.parametrize(("client", "target"), list(product(("openai", "gemini"), ("openai", "gemini"))))
+async def test_vectors(client: str, target: str) -> None:
+    """One and several, in order."""
+    async with scene() as stage, sdk(client, stage.base) as user:
+        one = await user.vectors(target, ["one"])
+        two = await user.vectors(target, ["one", "two words"])
+    assert one == [pytest.approx(embedding("one"), abs=1e-6)]
+    assert two == [pytest.approx(embedding(text), abs=1e-6) for text in ("one", "two words")]
+
+
+@pytest.mark.parametrize("client", ["openai", "gemini"])
+async def test_a_dialect_without_embeddings_is_said_to_have_none(client: str) -> None:
+    """A clear refusal, and the target is not asked."""
+    async with scene() as stage, sdk(client, stage.base) as user:
+        with pytest.raises(Failed) as failed:
+            await user.vectors("anthropic", ["one"])
+        assert stage.gateway.lanes() == ()
+    assert failed.value.status == 400
+
+
+@pytest.mark.parametrize("client", DIALECTS)
+async def test_models(client: str) -> None:
+    """Each client lists the routes in its own shape."""
+    async with scene() as stage, sdk(client, stage.base) as user:
+        assert await user.models() == [*DIALECTS, "any"]
+
+
+# ---------------------------------------------------------------- across dialects
+
+
+@pytest.mark.parametrize("client", DIALECTS)
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
+@pytest.mark.parametrize("last", DIALECTS)
+async def test_a_request_fails_over_across_dialects(client: str, stream: bool, last: str) -> None:
+    """Two targets fail, each in its own way; the third, of another dialect again, answers as if it had been first."""
+    others = [dialect for dialect in DIALECTS if dialect != last]
+    async with scene((*others, last)) as stage, sdk(client, stage.base) as user:
+        await stage.targets[others[0]].apply(Faults(status=Status(code=503)))
+        await stage.targets[others[1]].apply(
+            Faults(cut_after_tokens=0) if stream else Faults(garbage_200="html")
+        )
+        said = await user.say("any", PROMPT, stream=stream)
+        for dialect in others:
+            assert stage.targets[dialect]._target.stats.requests >= 1
+    assert (said.text, said.end, said.model) == (WHOLE, "end", f"{last}-model")
+
+
+async def test_who_answered_is_told_and_nothing_stale_is() -> None:
+    """The headers of the contract; length and type are the translated answer's; the target got no key of the client
+    and no field of its dialect."""
+    asked = {"model": "any", "messages": [{"role": "user", "content": PROMPT}], "max_tokens": 9}
+    async with scene(("anthropic", "openai", "gemini")) as stage, httpx2.AsyncClient(timeout=10) as http:
+        await stage.targets["anthropic"].apply(Faults(status=Status(code=503)))
+        await stage.targets["openai"].apply(Faults(status=Status(code=503)))
+        got = await http.post(
+            f"{stage.base}/v1/messages",
+            json=asked,
+            headers={"x-api-key": "dev", "anthropic-version": "2023-06-01", "anthropic-beta": "x"},
+        )
+        sent = stage.targets["gemini"]._target.recent[-1]
+    assert got.status_code == 200
+    assert got.headers["x-leeward-target"] == "gemini"
+    assert got.headers["x-leeward-attempts"] == "3"
+    assert got.headers["content-type"] == "application/json"
+    assert int(got.headers["content-length"]) == len(got.content)
+    assert got.headers["proxy-status"].startswith("leeward; error=http_response_status")
+    assert not {"x-api-key", "anthropic-version", "anthropic-beta", "authorization"} & sent["headers"].keys()
+    assert sent["path"] == "/v1beta/models/gemini-model:generateContent"
+
+
+async def test_what_one_dialect_cannot_say_goes_to_one_that_can() -> None:
+    """`n` and `logprobs` are OpenAI's alone: such a request passes the others by, without an attempt or a demerit;
+    where there is no other it is refused by the field's name, in the client's words."""
+    asked = {"model": "any", "messages": [{"role": "user", "content": PROMPT}], "logprobs": True}
+    key = {"authorization": "Bearer dev"}
+    async with scene(("anthropic", "gemini", "openai")) as stage, httpx2.AsyncClient(timeout=10) as http:
+        url = f"{stage.base}/v1/chat/completions"
+        got = await http.post(url, json=asked, headers=key)
+        alone = await http.post(url, json={**asked, "model": "anthropic"}, headers=key)
+        await stage.targets["openai"].apply(Faults(status=Status(code=503)))
+        down = await http.post(url, json=asked, headers=key)
+        lanes = {lane.entry.id for lane in stage.gateway.lanes() if lane.answers or lane.totals}
+    assert (got.status_code, got.headers["x-leeward-target"], got.headers["x-leeward-attempts"]) == (
+        200,
+        "openai",
+        "1",
+    )
+    assert alone.status_code == 400
+    assert alone.headers["x-leeward-attempts"] == "0"
+    assert alone.json()["error"]["code"] == "not_translatable"
+    assert "logprobs" in alone.json()["error"]["message"]
+    assert down.status_code == 503
+    assert lanes == {"openai"}
