@@ -7,7 +7,7 @@ and where there is none the client is told which field it was. See docs/DIALECTS
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 from urllib.parse import quote
 
 import msgspec
@@ -16,12 +16,17 @@ from edge_router.core.body import Asked
 from edge_router.core.dialects import (
     anthropic_answer,
     anthropic_request,
+    embeddings,
+    gemini_answer,
+    gemini_request,
     openai_chat_answer,
     openai_chat_request,
+    openai_responses_answer,
+    openai_responses_request,
 )
 from edge_router.core.dialects.carrying import CarriedEvents, CarriedWhole, Reader, Writer
 from edge_router.core.dialects.failures import Envelope, read_failure, write_failure
-from edge_router.core.dialects.neutral import OPTIONAL, Answer, Failure, Request, Untranslatable
+from edge_router.core.dialects.neutral import OPTIONAL, Answer, Failure, Garbled, Request, Untranslatable
 from edge_router.core.endpoints import Endpoint, Kind
 from edge_router.core.relay import Relay
 from edge_router.core.table import TargetEntry
@@ -36,8 +41,8 @@ class _Client(NamedTuple):
     envelope: Envelope
     names: Mapping[str, str]
     read: Callable[[bytes], Request]
-    write: Callable[..., bytes]
-    writer: Callable[..., Writer]
+    write: Callable[[Answer, Request, int], bytes]
+    writer: Callable[[Request, int], Writer]
 
 
 class _Target(NamedTuple):
@@ -58,6 +63,20 @@ _CLIENTS: Final[Mapping[Kind, _Client]] = {
         openai_chat_request.read,
         openai_chat_answer.write,
         openai_chat_answer.Writer,
+    ),
+    Kind.RESPONSES: _Client(
+        Envelope.RESPONSES,
+        openai_responses_request.NAMES,
+        openai_responses_request.read,
+        openai_responses_answer.write,
+        openai_responses_answer.Writer,
+    ),
+    Kind.GEMINI: _Client(
+        Envelope.GEMINI,
+        gemini_request.NAMES,
+        gemini_request.read,
+        gemini_answer.write,
+        gemini_answer.Writer,
     ),
     Kind.MESSAGES: _Client(
         Envelope.ANTHROPIC,
@@ -83,6 +102,50 @@ _TARGETS: Final[Mapping[Dialect, _Target]] = {
         anthropic_answer.read,
         anthropic_answer.Reader,
         b"anthropic-version: 2023-06-01\r\n",
+    ),
+    Dialect.GEMINI: _Target(
+        Endpoint(Kind.GEMINI, b"POST", Dialect.GEMINI, b"/models", "chat"),
+        gemini_request.NAMES,
+        gemini_request.write,
+        gemini_answer.read,
+        gemini_answer.Reader,
+        b"",
+    ),
+}
+
+
+class _EmbedClient(NamedTuple):
+    envelope: Envelope
+    target: Dialect
+    """The only other dialect that has embeddings."""
+    read: Callable[[bytes], embeddings.Embed]
+    write: Callable[[embeddings.Vectors, embeddings.Embed], bytes]
+
+
+class _EmbedTarget(NamedTuple):
+    endpoint: Endpoint
+    write: Callable[[embeddings.Embed, bytes], bytes]
+    read: Callable[[bytes], embeddings.Vectors]
+
+
+_EMBED_CLIENTS: Final[Mapping[Kind, _EmbedClient]] = {
+    Kind.EMBEDDINGS: _EmbedClient(
+        Envelope.OPENAI, Dialect.GEMINI, embeddings.read_openai, embeddings.write_openai_answer
+    ),
+    Kind.GEMINI_EMBEDDINGS: _EmbedClient(
+        Envelope.GEMINI, Dialect.OPENAI, embeddings.read_gemini, embeddings.write_gemini_answer
+    ),
+}
+_EMBED_TARGETS: Final[Mapping[Dialect, _EmbedTarget]] = {
+    Dialect.OPENAI: _EmbedTarget(
+        Endpoint(Kind.EMBEDDINGS, b"POST", Dialect.OPENAI, b"/embeddings", "embeddings"),
+        embeddings.write_openai,
+        embeddings.read_openai_answer,
+    ),
+    Dialect.GEMINI: _EmbedTarget(
+        Endpoint(Kind.GEMINI_EMBEDDINGS, b"POST", Dialect.GEMINI, b"/models", "embeddings"),
+        embeddings.write_gemini,
+        embeddings.read_gemini_answer,
     ),
 }
 
@@ -117,29 +180,31 @@ class Translation:
 
 def translate(kind: Kind, body: bytes, asked: Asked, target: TargetEntry) -> Translation:
     """What a client's call of `kind` is for `target`, whose dialect is another. Raises Untranslatable."""
+    if kind in _EMBED_CLIENTS:
+        return _embedding(_EMBED_CLIENTS[kind], body, target)
     client, named = _CLIENTS.get(kind), _TARGETS.get(target.dialect)
     if client is None or named is None:
-        raise Untranslatable(
-            f"{kind.value} cannot be translated for a target of dialect {target.dialect.value}"
-        )
+        raise Untranslatable(f"{kind.value} cannot be said to a target of dialect {target.dialect.value}")
     request = client.read(body)
     if request.stream != asked.stream:
         request = msgspec.structs.replace(request, stream=asked.stream)
     _check(request, client, named, target.dialect)
+    endpoint = named.endpoint
 
     def relay(created: int) -> Relay:
-        if not request.stream:
-            return CarriedWhole(
-                named.endpoint.kind, named.read, lambda answer: client.write(answer, created=created)
-            )
-        writer = client.writer(
-            created=created, usage=request.stream_usage, thinking=bool(request.show_thinking)
+        if request.stream:
+            return CarriedEvents(endpoint.kind, named.reader(), client.writer(request, created))
+        return CarriedWhole(
+            endpoint.kind, lambda content: client.write(named.read(content), request, created)
         )
-        return CarriedEvents(named.endpoint.kind, named.reader(), writer)
 
+    suffix = endpoint.suffix
+    if endpoint.kind is Kind.GEMINI:
+        verb = b":streamGenerateContent?alt=sse" if request.stream else b":generateContent"
+        suffix += b"/%b%b" % (_in_path(target), verb)
     return Translation(
-        endpoint=named.endpoint,
-        suffix=_suffix(named.endpoint, request, target),
+        endpoint=endpoint,
+        suffix=suffix,
         body=named.write(request, target.model_json),
         lines=named.lines,
         content_type=b"text/event-stream" if request.stream else b"application/json",
@@ -148,18 +213,44 @@ def translate(kind: Kind, body: bytes, asked: Asked, target: TargetEntry) -> Tra
     )
 
 
+def _embedding(client: _EmbedClient, body: bytes, target: TargetEntry) -> Translation:
+    named = _EMBED_TARGETS.get(target.dialect)
+    if named is None or target.dialect is not client.target:
+        raise Untranslatable(f"embeddings cannot be said to a target of dialect {target.dialect.value}")
+    embed = client.read(body)
+    model = msgspec.json.decode(target.model_json, type=str)
+
+    def write(content: bytes) -> bytes:
+        vectors = named.read(content)
+        if len(vectors.vectors) != len(embed.texts):
+            raise Garbled(f"{len(vectors.vectors)} vectors for {len(embed.texts)} texts")
+        if not vectors.model:
+            vectors = msgspec.structs.replace(vectors, model=model)
+        return client.write(vectors, embed)
+
+    endpoint = named.endpoint
+    suffix = endpoint.suffix
+    if endpoint.kind is Kind.GEMINI_EMBEDDINGS:
+        suffix += b"/%b:batchEmbedContents" % _in_path(target)
+    return Translation(
+        endpoint=endpoint,
+        suffix=suffix,
+        body=named.write(embed, target.model_json),
+        lines=b"",
+        content_type=b"application/json",
+        envelope=client.envelope,
+        _relay=lambda _created: CarriedWhole(endpoint.kind, write),
+    )
+
+
 def _check(request: Request, client: _Client, target: _Target, dialect: Dialect) -> None:
     for name in OPTIONAL:
-        value: Any = getattr(request, name)
-        if value not in (None, ()) and name not in target.names:
+        if getattr(request, name) not in (None, ()) and name not in target.names:
             raise Untranslatable(
                 f"{client.names[name]} cannot be said to a target of dialect {dialect.value}"
             )
 
 
-def _suffix(endpoint: Endpoint, request: Request, target: TargetEntry) -> bytes:
-    if endpoint.kind is not Kind.GEMINI:
-        return endpoint.suffix
-    model = quote(msgspec.json.decode(target.model_json, type=str), safe="").encode()
-    verb = b":streamGenerateContent?alt=sse" if request.stream else b":generateContent"
-    return b"%b/%b%b" % (endpoint.suffix, model, verb)
+def _in_path(target: TargetEntry) -> bytes:
+    """The model's name as one segment of a path."""
+    return quote(msgspec.json.decode(target.model_json, type=str), safe="").encode()

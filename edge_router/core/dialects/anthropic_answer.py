@@ -27,6 +27,7 @@ from edge_router.core.dialects.neutral import (
     Failure,
     Garbled,
     Part,
+    Request,
     Said,
     Stop,
     Stopped,
@@ -169,7 +170,7 @@ def _stop(reason: str | None) -> Stop:
     return stop
 
 
-def write(answer: Answer, *, created: int) -> bytes:
+def write(answer: Answer, request: Request, created: int) -> bytes:
     """The message."""
     content: list[dict[str, Any]] = []
     for part in answer.parts:
@@ -267,7 +268,7 @@ class Reader:
 class Writer:
     """A stream of events: blocks one after the other, none of them empty."""
 
-    def __init__(self, *, created: int, usage: bool, thinking: bool) -> None:
+    def __init__(self, request: Request, created: int) -> None:
         self._usage = Usage()
         self._stop: Stop | None = None
         self._index = -1

@@ -316,7 +316,7 @@ def _said_thinking(request: Request, messages: list[Message]) -> dict[str, Any]:
                 "the call back with its own signature"
             )
         return {"thinking": {"type": "enabled", "budget_tokens": request.thinking_budget}}
-    if request.effort == "none" or request.thinking_budget == 0:
+    if request.effort == "none":
         return {"thinking": {"type": "disabled"}}
     return {} if request.effort is None else {"output_config": {"effort": EFFORTS[request.effort]}}
 

@@ -11,11 +11,12 @@ from typing import Final, Protocol
 
 import msgspec
 
-from edge_router.core.dialects.neutral import Answer, Delta, Failure, Garbled
+from edge_router.core.dialects.neutral import Counted, Delta, Failure, Garbled
 from edge_router.core.endpoints import Kind
 from edge_router.core.promise import keeps
 from edge_router.core.relay import HOLD_BYTES, NOT_JSON, Events, Problem, Step, Verdict
 from edge_router.core.sse import LINE_END, fields_of
+from edge_router.core.tokens import NONE, Tokens
 from shared.vocabulary.terms import Outcome
 
 WHOLE_BYTES: Final = 8 * 1024 * 1024
@@ -45,13 +46,15 @@ class Writer(Protocol):
 class CarriedWhole:
     """An answer in one piece."""
 
-    __slots__ = ("_held", "_kind", "_read", "_size", "_write", "problem")
+    __slots__ = ("_carry", "_held", "_kind", "_size", "problem", "tokens")
 
-    def __init__(self, kind: Kind, read: Callable[[bytes], Answer], write: Callable[[Answer], bytes]) -> None:
+    def __init__(self, kind: Kind, carry: Callable[[bytes], bytes]) -> None:
+        """`carry` translates; it raises Garbled or msgspec.DecodeError."""
         self.problem: Problem | None = None
         self._kind = kind
-        self._read = read
-        self._write = write
+        self._carry = carry
+        self.tokens = NONE
+        """As the target's answer says."""
         self._held: list[bytes] = []
         self._size = 0
 
@@ -66,13 +69,16 @@ class CarriedWhole:
             return Step(b"", Verdict.HOLD)
         content = b"".join(self._held)
         self._held.clear()
-        if keeps(self._kind, content) is None:
+        tokens = keeps(self._kind, content)
+        if tokens is None:
             self.problem = NOT_JSON
             return Step(b"", Verdict.BROKEN)
         try:
-            return Step(self._write(self._read(content)), Verdict.COMPLETE)
+            carried = self._carry(content)
         except (Garbled, msgspec.DecodeError, UnicodeDecodeError) as error:
             return self._broken(str(error))
+        self.tokens = tokens
+        return Step(carried, Verdict.COMPLETE)
 
     def cut(self, problem: Problem) -> Step:
         """Nothing of it has gone out."""
@@ -87,13 +93,15 @@ class CarriedWhole:
 class CarriedEvents(Events):
     """A stream: every event of the target's is translated by itself."""
 
-    __slots__ = ("_finished", "_from", "_garbled", "_to")
+    __slots__ = ("_finished", "_from", "_garbled", "_to", "tokens")
 
     def __init__(self, kind: Kind, reader: Reader, writer: Writer) -> None:
         super().__init__(kind, choices=1)
         self._from = reader
         self._to = writer
         self._garbled = ""
+        self.tokens = NONE
+        """As the target's answer says."""
         self._finished = False
         """The client's last events are out."""
 
@@ -131,6 +139,8 @@ class CarriedEvents(Events):
             try:
                 for delta in self._from.read(name, data):
                     said.append(self._to.write(delta))
+                    if isinstance(delta, Counted):
+                        self.tokens = Tokens(delta.usage.read, delta.usage.written)
                     if isinstance(delta, Failure):
                         return b"".join(said)
             except (Garbled, msgspec.DecodeError, UnicodeDecodeError) as error:

@@ -117,14 +117,14 @@ def write_failure(envelope: Envelope, status: int, failure: Failure) -> bytes:
     return msgspec.json.encode(_document(envelope, status, failure))
 
 
-def write_event(envelope: Envelope, failure: Failure) -> bytes:
-    """An error within a stream: its last event."""
+def write_event(envelope: Envelope, failure: Failure, sequence: int = 0) -> bytes:
+    """An error within a stream: its last event. `sequence` is its number, where events are numbered."""
     status = status_of(failure)
     if envelope is Envelope.ANTHROPIC:
         return b"event: error\ndata: %b\n\n" % write_failure(envelope, status, failure)
     if envelope is Envelope.RESPONSES:
         told = {"type": "error", "code": _code(failure), "message": failure.message, "param": None}
-        return b"event: error\ndata: %b\n\n" % msgspec.json.encode({**told, "sequence_number": 0})
+        return b"event: error\ndata: %b\n\n" % msgspec.json.encode({**told, "sequence_number": sequence})
     return b"data: %b\n\n" % write_failure(envelope, status, failure)
 
 

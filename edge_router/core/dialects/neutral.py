@@ -126,7 +126,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     effort: Effort | None = None
     thinking_budget: int | None = None
     """Tokens; the dialects that count thinking by tokens rather than by effort."""
-    show_thinking: bool | None = None
+    show_thinking: bool = False
+    """Whether the client wants to see it, where the target shows it."""
     stream: bool = False
     stream_usage: bool = True
     """Whether the client wants to know the usage of a stream."""
@@ -145,7 +146,6 @@ OPTIONAL: Final = (
     "format",
     "effort",
     "thinking_budget",
-    "show_thinking",
 )
 """What of a request not every dialect can say."""
 

@@ -24,6 +24,7 @@ from edge_router.core.dialects.neutral import (
     Failure,
     Garbled,
     Part,
+    Request,
     Said,
     Stop,
     Stopped,
@@ -180,7 +181,7 @@ def _stop(reason: str | None, *, called: bool) -> Stop:
     return Stop.CALLS if called and stop is Stop.END else stop
 
 
-def write(answer: Answer, *, created: int) -> bytes:
+def write(answer: Answer, request: Request, created: int) -> bytes:
     """`created` is Unix time, in seconds."""
     calls = [
         {"id": part.id, "type": "function", "function": {"name": part.name, "arguments": part.arguments}}
@@ -263,9 +264,9 @@ class Reader:
 class Writer:
     """A stream of chunks, step by step."""
 
-    def __init__(self, *, created: int, usage: bool, thinking: bool) -> None:
+    def __init__(self, request: Request, created: int) -> None:
         self._created = created
-        self._tells_usage = usage
+        self._tells_usage = request.stream_usage
         self._usage = Usage()
         self._begun = Begun("", "")
         self._places: dict[int, int] = {}

@@ -238,7 +238,7 @@ def read(body: bytes) -> Request:
             for tool in asked.tools or ()
         ),
         choice=_choice(asked.tool_choice),
-        parallel=asked.parallel_tool_calls,
+        parallel=False if asked.parallel_tool_calls is False else None,  # true is the default
         max_tokens=asked.max_tokens if limit is None else limit,
         temperature=asked.temperature,
         top_p=asked.top_p,
