@@ -220,7 +220,9 @@ class Exchange(Interpreted):
                 if tokens is not None:
                     self._whole(head, body, tokens)
                     return
-        judgement = judge(head, self._endpoint, streamed=self._streamed, credential=self._lane.authenticated)
+        judgement = judge(
+            head, self._endpoint, streamed=self._streamed, credential=self._lane.authenticated, body=body
+        )
         self._judgement = judgement
         if judgement.course is not Course.PASS:
             self._unwelcome(judgement, head, body, done)

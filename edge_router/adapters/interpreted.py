@@ -103,7 +103,11 @@ class Interpreted(Delivery, ABC):
         if done:
             self._connection = None
         judgement = judge(
-            head, translation.endpoint, streamed=self._streamed, credential=self._lane.authenticated
+            head,
+            translation.endpoint,
+            streamed=self._streamed,
+            credential=self._lane.authenticated,
+            body=body,
         )
         self._judgement = judgement
         good = judgement.outcome is Outcome.OK

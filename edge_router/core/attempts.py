@@ -13,6 +13,7 @@ whose fault      400, 404, 409, 413, 422 and their kind are the client's: handed
 429              cools the target; so do 529, and 503 that says until when
 """
 
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -64,8 +65,11 @@ _CREDENTIAL: Final = Judgement(Course.REPLACE, Outcome.FAILED, "upstream_credent
 _GARBLED: Final = Judgement(Course.REPLACE, Outcome.GARBLED, "http_protocol_error")
 
 
-def judge(head: ResponseHead, endpoint: Endpoint, *, streamed: bool, credential: bool) -> Judgement:
-    """What the head of an answer is worth. `credential`: the edge put one into the request."""
+def judge(
+    head: ResponseHead, endpoint: Endpoint, *, streamed: bool, credential: bool, body: bytes = b""
+) -> Judgement:
+    """What the head of an answer is worth. `credential`: the edge put one into the request; `body` is what came with
+    the head, where that may say more."""
     status = head.status
     if status == 200:
         if endpoint.kind is Kind.PLAIN:
@@ -80,9 +84,13 @@ def judge(head: ResponseHead, endpoint: Endpoint, *, streamed: bool, credential:
     if outcome is Outcome.FAILED:
         return _FAILED
     if outcome is None:
-        return _CLIENTS_FAULT
+        return _CREDENTIAL if status == 400 and _KEY_INVALID in body else _CLIENTS_FAULT
     # 2xx and 3xx: a plain route may answer as it likes; a model call is promised JSON or events.
     return _GOOD if endpoint.kind is Kind.PLAIN else _GARBLED
+
+
+_KEY_INVALID: Final = b'"API_KEY_INVALID"'
+"""How Google says 401: with 400, and this reason in the details."""
 
 
 def may_move(head: RequestHead, endpoint: Endpoint, *, sent: bool, bound: bool) -> bool:
@@ -110,7 +118,14 @@ def cooling_s(head: ResponseHead, body: bytes, now: datetime) -> float:
     said = _milliseconds(head.retry_after_ms)
     if said is None:
         said = _retry_after(head.retry_after, now)
+    if said is None:
+        delay = _RETRY_DELAY.search(body)
+        said = None if delay is None else float(delay[1])
     return COOL_UNSAID_S if said is None else min(max(said, COOL_LEAST_S), COOL_MOST_S)
+
+
+_RETRY_DELAY: Final = re.compile(rb'"retryDelay"\s*:\s*"([0-9]{1,9}(?:\.[0-9]{1,9})?)s"')
+"""google.rpc.RetryInfo, in the details of an error: Gemini says it there, and nowhere else."""
 
 
 def _milliseconds(value: bytes | None) -> float | None:

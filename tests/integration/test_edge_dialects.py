@@ -5,13 +5,16 @@ answers, but for the name of the model. docs/DIALECTS.md has the matrix that thi
 """
 
 import hashlib
+import json
 import random
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from itertools import product
+from typing import Any
 
 import httpx2
+import openai
 import pytest
 from prometheus_client import CollectorRegistry
 
@@ -26,7 +29,7 @@ from shared.supervise import Supervisor
 from shared.telemetry import NoTelemetry
 from shared.vocabulary.base import NO_VERSION
 from shared.vocabulary.config import Fleet, FleetConfig, problems
-from tests.support.sdks import TOOL, Failed, sdk
+from tests.support.sdks import PARAMETERS, TOOL, Failed, sdk
 
 DIALECTS = ("openai", "anthropic", "gemini")
 PAIRS = list(product(DIALECTS, DIALECTS))
@@ -214,6 +217,59 @@ async def test_an_answer_that_is_none_is_never_passed(client: str, target: str, 
                 await user.say(ROUTES[target], PROMPT)
             assert failed.value.status == 502
     proved.add((client, target, "garbage"))
+
+
+@pytest.mark.parametrize("target", DIALECTS)
+async def test_responses(target: str) -> None:
+    """OpenAI's Responses, where the target has none: words and a tool call, whole and streamed, and a cut stream."""
+    prompt = f"Please {TOOL} the tide"
+    tool: Any = {"type": "function", "name": TOOL, "parameters": PARAMETERS, "strict": False}
+    async with (
+        scene() as stage,
+        openai.AsyncOpenAI(base_url=f"{stage.base}/v1", api_key="dev", max_retries=0) as user,
+    ):
+        asked = user.responses
+        whole = await asked.create(model=ROUTES[target], input=PROMPT, instructions="Be brief.")
+        async with asked.stream(model=ROUTES[target], input=PROMPT, instructions="Be brief.") as events:
+            streamed = await events.get_final_response()
+        for said in (whole, streamed):
+            assert (said.output_text, said.status, said.model) == (WHOLE, "completed", f"{target}-model")
+            assert said.usage is not None
+            assert (said.usage.input_tokens, said.usage.output_tokens) == (WORDS, 20)
+        if target != "openai":  # the simulator's own responses are words alone
+            called = await asked.create(model=ROUTES[target], input=prompt, tools=[tool])
+            async with asked.stream(model=ROUTES[target], input=prompt, tools=[tool]) as events:
+                calling = await events.get_final_response()
+            for said in (called, calling):
+                calls = [item for item in said.output if item.type == "function_call"]
+                assert [(call.name, json.loads(call.arguments)) for call in calls] == [
+                    (TOOL, {"text": prompt})
+                ]
+        await stage.targets[target].apply(Faults(cut_after_tokens=3, cut_as="end"))
+        got: list[str] = []
+
+        async def read() -> None:
+            async for event in await asked.create(model=ROUTES[target], input=PROMPT, stream=True):
+                got.append(event.type)
+
+        with pytest.raises(openai.APIError):
+            await read()
+    assert got.count("response.output_text.delta") == 3
+    assert "response.completed" not in got
+
+
+@pytest.mark.parametrize("target", ["anthropic", "gemini"])
+async def test_what_only_one_provider_has_is_refused_by_name(target: str) -> None:
+    """Completions, which no other dialect has, and a conversation that OpenAI keeps."""
+    async with (
+        scene() as stage,
+        openai.AsyncOpenAI(base_url=f"{stage.base}/v1", api_key="dev", max_retries=0) as user,
+    ):
+        with pytest.raises(openai.BadRequestError, match="completions"):
+            await user.completions.create(model=ROUTES[target], prompt=PROMPT)
+        with pytest.raises(openai.BadRequestError, match="previous_response_id"):
+            await user.responses.create(model=ROUTES[target], input=PROMPT, previous_response_id="resp_1")
+        assert stage.targets[target]._target.stats.requests == 0
 
 
 # ---------------------------------------------------------------- embeddings and models
