@@ -8,6 +8,7 @@ comes: the client sees its own dialect whoever answers, and the exchange judges 
 """
 
 from abc import ABC, abstractmethod
+from typing import Final
 
 from edge_router.adapters.delivery import Delivery
 from edge_router.core.attempts import Course, Judgement, judge
@@ -21,6 +22,9 @@ from edge_router.core.translation import Translation, Untranslatable, translate
 from edge_router.core.wire import ResponseHead
 from shared.classify import Phase
 from shared.vocabulary.terms import Dialect, Outcome
+
+MAX_TRANSLATED_BYTES: Final = 4 * 1024 * 1024
+"""Of a request's body: reading and writing it anew holds up everybody else for some 10 ms a MiB."""
 
 
 class Interpreted(Delivery, ABC):
@@ -77,6 +81,8 @@ class Interpreted(Delivery, ABC):
 
     def _translate(self, candidate: Candidate) -> None:
         assert self._asked is not None, "plain routes have targets of one dialect"
+        if len(self._body) > MAX_TRANSLATED_BYTES:
+            raise Untranslatable(f"a body of more than {MAX_TRANSLATED_BYTES} bytes is not translated")
         translation = translate(self._endpoint.kind, self._body, self._asked, candidate.target)
         self._translation = translation
         self._suffix, self._wording = translation.suffix, translation.body

@@ -19,6 +19,8 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from edge_router.adapters.gateway import Gateway
+from edge_router.adapters.interpreted import MAX_TRANSLATED_BYTES
+from edge_router.core.fault_filter import FaultFilter, FilterOrder
 from edge_router.core.table import build_table
 from ops.simulator.answers import embedding, expected_answer
 from ops.simulator.app import Simulator
@@ -270,6 +272,37 @@ async def test_what_only_one_provider_has_is_refused_by_name(target: str) -> Non
         with pytest.raises(openai.BadRequestError, match="previous_response_id"):
             await user.responses.create(model=ROUTES[target], input=PROMPT, previous_response_id="resp_1")
         assert stage.targets[target]._target.stats.requests == 0
+
+
+async def test_a_drills_faults_strike_what_is_translated_too() -> None:
+    """Events are counted as the target sends them; an error in its place reaches the client in its own words."""
+    async with scene() as stage, sdk("anthropic", stage.base) as user:
+        stage.gateway.fault_filter = faults = FaultFilter(random.Random(1).random)
+        now = stage.gateway.monotonic()
+        cut = {"fault": "cut", "targets": ["gemini"], "for_s": 60, "after_events": 2}
+        faults.put("cut", FilterOrder.model_validate(cut), now)
+        with pytest.raises(Failed) as broken:
+            await user.say(ROUTES["gemini"], PROMPT, stream=True)
+        busy = {"fault": "throttle", "targets": ["openai"], "for_s": 60}
+        faults.put("busy", FilterOrder.model_validate(busy), now)
+        with pytest.raises(Failed) as throttled:
+            await user.say(ROUTES["openai"], PROMPT)
+        said = await user.say("any", PROMPT)
+    assert broken.value.pieces == 2
+    assert (throttled.value.status, throttled.value.kind) == (429, "RateLimitError")
+    assert (said.text, said.model) == (WHOLE, "anthropic-model")
+
+
+async def test_a_body_too_large_to_be_translated_goes_to_its_own_dialect() -> None:
+    """Past the limit a request is for targets of its client's dialect alone."""
+    asked = {"model": "any", "messages": [{"role": "user", "content": "x" * MAX_TRANSLATED_BYTES}]}
+    key = {"authorization": "Bearer dev"}
+    async with scene(("gemini", "openai", "anthropic")) as stage, httpx2.AsyncClient(timeout=10) as http:
+        url = f"{stage.base}/v1/chat/completions"
+        own = await http.post(url, json=asked, headers=key)
+        alone = await http.post(url, json={**asked, "model": ROUTES["gemini"]}, headers=key)
+    assert (own.status_code, own.headers["x-leeward-target"]) == (200, "openai")
+    assert (alone.status_code, alone.json()["error"]["code"]) == (400, "not_translatable")
 
 
 # ---------------------------------------------------------------- embeddings and models
