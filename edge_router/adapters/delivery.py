@@ -7,6 +7,8 @@ builds upon this: as a subclass, for a second object would cost every request it
 
 import asyncio
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from edge_router.adapters.figures import BROKEN
@@ -50,8 +52,8 @@ class Delivery(ABC):
     """Something of an answer has gone to the client."""
     _extra = False
     """It has moved on beyond its free move."""
-    _path = b""
-    """By which the target is called, where that is not the endpoint's own."""
+    _paths: Mapping[str, bytes] = MappingProxyType({})
+    """By which targets are called, where that is not the endpoint's own."""
     _tokens = NONE
     """As the answer's last bytes say."""
 
@@ -276,7 +278,8 @@ class Delivery(ABC):
         if self._trace is None and tracing is not None and tracing.affords(now):
             self._trace = self._begun(tracing)
             if self.attempts:
-                self._trace.attempt(self._candidate, self.attempts, self._attempt_at, self._path)
+                path = self._paths.get(self._candidate.target.id, b"")
+                self._trace.attempt(self._candidate, self.attempts, self._attempt_at, path)
         return self._trace
 
     def _drop_attempt(self) -> bool:

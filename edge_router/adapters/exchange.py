@@ -126,7 +126,7 @@ class Exchange(Interpreted):
         self._resort = now < lane.cool_until
         self._trial = lane.begin(now)
         if self._trace is not None:
-            self._trace.attempt(candidate, self.attempts, now, self._path)
+            self._trace.attempt(candidate, self.attempts, now, self._paths.get(candidate.target.id, b""))
         faults = gateway.fault_filter
         if faults is not None and faults.in_force:
             effect = faults.strike(candidate.target.id, now)

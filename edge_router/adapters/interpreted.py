@@ -67,12 +67,12 @@ class Interpreted(Delivery, ABC):
                 return candidate
         self._translation = None
         if candidate.target.spliced is endpoint.dialect:
-            self._wording, self._path = None, b""
+            self._wording = None
         else:
             wording = gemini_wording(candidate.target, endpoint, self._head.query, self._body)
             self._suffix, self._wording = wording
             self._fields = self._head.forward
-            self._path = self._suffix.partition(b"?")[0]
+            self._note_path(candidate)
         return candidate
 
     def _tried(self) -> list[str]:
@@ -87,7 +87,10 @@ class Interpreted(Delivery, ABC):
         self._translation = translation
         self._suffix, self._wording = translation.suffix, translation.body
         self._fields = b"content-type: application/json\r\n" + translation.lines
-        self._path = self._suffix.partition(b"?")[0]
+        self._note_path(candidate)
+
+    def _note_path(self, candidate: Candidate) -> None:
+        self._paths = {**self._paths, candidate.target.id: self._suffix.partition(b"?")[0]}
 
     def _speakers(self, dialect: Dialect) -> tuple[str, ...]:
         """The route's targets of a dialect: what one of them cannot be asked, none can."""

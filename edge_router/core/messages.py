@@ -92,7 +92,8 @@ def translated_head(head: ResponseHead, content_type: bytes) -> ResponseHead:
 
 
 _OF_CONTENT: Final = re.compile(
-    rb"(?:content-[^:\r\n]*|etag|last-modified|accept-ranges|digest|repr-digest|age):[^\r\n]*\r\n"
+    rb"^(?:content-[^:\r\n]*|etag|last-modified|accept-ranges|digest|repr-digest|age):[^\r\n]*\r\n",
+    re.MULTILINE,
 )
 
 
