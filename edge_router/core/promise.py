@@ -16,6 +16,7 @@ from edge_router.core.tokens import NONE, Tokens
 
 _NO_USAGE: Final = msgspec.Raw(b"")
 """Usage is read apart from the rest: what is odd about it makes no answer a broken one."""
+_NONE: Final = msgspec.Raw(b"null")
 
 
 class _Choice(msgspec.Struct):
@@ -63,7 +64,7 @@ class _Generated(msgspec.Struct, rename="camel"):
 
 
 class _Embedded(msgspec.Struct):
-    embedding: msgspec.Raw | None = None
+    embedding: msgspec.Raw = _NONE
     embeddings: list[msgspec.Raw] = []
     error: Any = None
 
@@ -157,7 +158,7 @@ def _is_generated(content: bytes) -> Tokens | None:
 
 def _is_embedded(content: bytes) -> Tokens | None:
     answer = _EMBEDDED.decode(content)
-    return NONE if answer.error is None and (answer.embedding or answer.embeddings) else None
+    return NONE if answer.error is None and (answer.embedding != _NONE or answer.embeddings) else None
 
 
 def _is_json(content: bytes) -> Tokens | None:
