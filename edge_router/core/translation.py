@@ -30,6 +30,7 @@ from edge_router.core.dialects.neutral import OPTIONAL, Answer, Failure, Garbled
 from edge_router.core.endpoints import Endpoint, Kind
 from edge_router.core.relay import Relay
 from edge_router.core.table import TargetEntry
+from edge_router.core.tokens import Tokens
 from shared.vocabulary.terms import Dialect
 
 __all__ = ["Translation", "Untranslatable", "translate"]
@@ -194,9 +195,15 @@ def translate(kind: Kind, body: bytes, asked: Asked, target: TargetEntry) -> Tra
     def relay(created: int) -> Relay:
         if request.stream:
             return CarriedEvents(endpoint.kind, named.reader(), client.writer(request, created))
-        return CarriedWhole(
-            endpoint.kind, lambda content: client.write(named.read(content), request, created)
-        )
+        return CarriedWhole(endpoint.kind, carry(created))
+
+    def carry(created: int) -> Callable[[bytes], tuple[bytes, Tokens]]:
+        def carried(content: bytes) -> tuple[bytes, Tokens]:
+            answer = named.read(content)
+            usage = answer.usage
+            return client.write(answer, request, created), Tokens(usage.read, usage.written)
+
+        return carried
 
     suffix = endpoint.suffix
     if endpoint.kind is Kind.GEMINI:
@@ -220,13 +227,13 @@ def _embedding(client: _EmbedClient, body: bytes, target: TargetEntry) -> Transl
     embed = client.read(body)
     model = msgspec.json.decode(target.model_json, type=str)
 
-    def write(content: bytes) -> bytes:
+    def carry(content: bytes) -> tuple[bytes, Tokens]:
         vectors = named.read(content)
         if len(vectors.vectors) != len(embed.texts):
             raise Garbled(f"{len(vectors.vectors)} vectors for {len(embed.texts)} texts")
         if not vectors.model:
             vectors = msgspec.structs.replace(vectors, model=model)
-        return client.write(vectors, embed)
+        return client.write(vectors, embed), Tokens(vectors.read)
 
     endpoint = named.endpoint
     suffix = endpoint.suffix
@@ -239,7 +246,7 @@ def _embedding(client: _EmbedClient, body: bytes, target: TargetEntry) -> Transl
         lines=b"",
         content_type=b"application/json",
         envelope=client.envelope,
-        _relay=lambda _created: CarriedWhole(endpoint.kind, write),
+        _relay=lambda _created: CarriedWhole(endpoint.kind, carry),
     )
 
 

@@ -48,8 +48,8 @@ class CarriedWhole:
 
     __slots__ = ("_carry", "_held", "_kind", "_size", "problem", "tokens")
 
-    def __init__(self, kind: Kind, carry: Callable[[bytes], bytes]) -> None:
-        """`carry` translates; it raises Garbled or msgspec.DecodeError."""
+    def __init__(self, kind: Kind, carry: Callable[[bytes], tuple[bytes, Tokens]]) -> None:
+        """`carry` gives the client's answer and what it took; it raises Garbled or msgspec.DecodeError."""
         self.problem: Problem | None = None
         self._kind = kind
         self._carry = carry
@@ -69,15 +69,13 @@ class CarriedWhole:
             return Step(b"", Verdict.HOLD)
         content = b"".join(self._held)
         self._held.clear()
-        tokens = keeps(self._kind, content)
-        if tokens is None:
+        if keeps(self._kind, content) is None:
             self.problem = NOT_JSON
             return Step(b"", Verdict.BROKEN)
         try:
-            carried = self._carry(content)
+            carried, self.tokens = self._carry(content)
         except (Garbled, msgspec.DecodeError, UnicodeDecodeError) as error:
             return self._broken(str(error))
-        self.tokens = tokens
         return Step(carried, Verdict.COMPLETE)
 
     def cut(self, problem: Problem) -> Step:

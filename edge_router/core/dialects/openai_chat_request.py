@@ -391,8 +391,8 @@ def _said(request: Request) -> list[dict[str, Any]]:
                 continue
             if rest:
                 raise Untranslatable(f"messages[{place}]: tool results must come before anything else")
-            # The dialect has no field for a failed call: the words of the result are all there is.
-            words = joined(part.content, "a tool's result")
+            # The dialect has no field for a failed call: words are all there is.
+            words = ("Error: " if part.failed else "") + joined(part.content, "a tool's result")
             messages.append({"role": "tool", "tool_call_id": part.id, "content": words})
         if rest or not message.parts:
             messages.append({"role": message.role, "content": _said_content(rest)})
