@@ -265,6 +265,11 @@ def object_text(arguments: str, where: str) -> str:
     return text
 
 
+def described(schema: Mapping[str, Any], description: str | None) -> Mapping[str, Any]:
+    """`schema` with what is said of it beside it, unless it says so itself: the others have no other place for it."""
+    return schema if description is None else {"description": description, **schema}
+
+
 def as_json(value: Any) -> str:
     """JSON text, compact."""
     return msgspec.json.encode(value).decode()

@@ -314,6 +314,17 @@ FIELDS: list[tuple[Kind, Dialect, dict[str, Any], dict[str, Any]]] = [
             }
         },
     ),
+    (
+        Kind.CHAT,
+        Dialect.ANTHROPIC,
+        {
+            "response_format": {
+                "type": "json_schema",
+                "json_schema": {"name": "n", "schema": SCHEMA, "description": "A town"},
+            }
+        },
+        {"output_config": {"format": {"type": "json_schema", "schema": {**SCHEMA, "description": "A town"}}}},
+    ),
     # thinking
     (Kind.CHAT, Dialect.ANTHROPIC, {"reasoning_effort": "minimal"}, {"output_config": {"effort": "low"}}),
     (Kind.CHAT, Dialect.ANTHROPIC, {"reasoning_effort": "none"}, {"thinking": {"type": "disabled"}}),
@@ -429,7 +440,7 @@ def test_arguments_keep_their_numbers() -> None:
     call = {"id": "c", "type": "function", "function": {"name": "f", "arguments": '{"a": 1.0, "b": 1e400}'}}
     body = translated(
         Kind.CHAT,
-        {**least(Kind.CHAT), **messages(USER, {"role": "assistant", "tool_calls": [call]})},
+        {**least(Kind.CHAT), **messages(USER, {"role": "assistant", "tool_calls": [call]}, USER)},
         Dialect.ANTHROPIC,
     ).body
     assert b'{"a": 1.0, "b": 1e400}' in body

@@ -290,3 +290,61 @@ def test_what_is_held_has_a_bound(kind: Kind, dialect: Dialect) -> None:
     for _ in range(2):
         relay.feed(preamble * 100, False)
     assert relay._size <= HOLD_BYTES + 200 * 400  # type: ignore[attr-defined]
+
+
+# ---------------------------------------------------------------- any answer at all
+
+_TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20)
+_ARGUMENTS = st.dictionaries(_TEXT, st.one_of(_TEXT, st.integers(), st.none(), st.booleans()), max_size=3)
+_STEPS = st.lists(st.one_of(_TEXT, _ARGUMENTS), min_size=1, max_size=6)
+_BEGUN = {**ANSWERS[Dialect.ANTHROPIC], "content": [], "stop_reason": None}
+
+
+def spoken(dialect: Dialect, steps: list[Any], cut: int) -> bytes:
+    """A stream that says texts and calls in turn, each text and each call's arguments in two pieces."""
+    calls = any(isinstance(step, dict) for step in steps)
+    events: list[Any] = []
+    for place, step in enumerate(steps):
+        said = step if isinstance(step, str) else json.dumps(step, ensure_ascii=False)
+        halves = [half for half in (said[:cut], said[cut:]) if half]
+        if isinstance(step, str):
+            if dialect is Dialect.OPENAI:
+                events += [chunk({"content": half}) for half in halves]
+            elif dialect is Dialect.GEMINI:
+                events += [piece({"text": half}) for half in halves]
+            else:
+                deltas = [{"type": "text_delta", "text": half} for half in halves]
+                events += block(place, {"type": "text", "text": ""}, *deltas)
+        elif dialect is Dialect.OPENAI:
+            index = sum(isinstance(one, dict) for one in steps[:place])
+            events.append(called(index, "", id=f"k{place}", name="f"))
+            events += [called(index, half) for half in halves]
+        elif dialect is Dialect.GEMINI:
+            events.append(piece({"functionCall": {"id": f"k{place}", "name": "f", "args": step}}))
+        else:
+            deltas = [{"type": "input_json_delta", "partial_json": half} for half in halves]
+            events += block(place, {"type": "tool_use", "id": f"k{place}", "name": "f", "input": {}}, *deltas)
+    if dialect is Dialect.OPENAI:
+        usage = {**chunk({}), "choices": [], "usage": ANSWERS[Dialect.OPENAI]["usage"]}
+        return sse(*events, chunk({}, "tool_calls" if calls else "stop"), usage, "[DONE]")
+    if dialect is Dialect.GEMINI:
+        usage = ANSWERS[Dialect.GEMINI]["usageMetadata"]
+        return sse(*events, piece(finish="STOP", usageMetadata=usage))
+    reason = {"stop_reason": "tool_use" if calls else "end_turn"}
+    end = {"type": "message_delta", "delta": reason, "usage": ANSWERS[Dialect.ANTHROPIC]["usage"]}
+    return sse({"type": "message_start", "message": _BEGUN}, *events, end, {"type": "message_stop"})
+
+
+@settings(max_examples=150, deadline=None)
+@given(pair=st.sampled_from(PAIRS), steps=_STEPS, cut=st.integers(0, 8))
+def test_any_answer_is_carried_over(pair: tuple[Kind, Dialect], steps: list[Any], cut: int) -> None:
+    """Whatever texts and calls in whatever order: the client puts the same together."""
+    kind, dialect = pair
+    content, _ = fed(opened(kind, dialect), [spoken(dialect, steps, cut)])
+    expected = {
+        **SEEN,
+        "text": "".join(step for step in steps if isinstance(step, str)),
+        "calls": [(f"k{place}", "f", step) for place, step in enumerate(steps) if isinstance(step, dict)],
+        "stop": "calls" if any(isinstance(step, dict) for step in steps) else "end",
+    }
+    assert seen_stream(kind, content) == expected
