@@ -316,6 +316,15 @@ def merged(messages: Sequence[Message]) -> list[Message]:
     return turns
 
 
+def filled(turn: Message) -> list[Part]:
+    """The parts of `turn` without empty texts, which say nothing and which Anthropic and Gemini do not take.
+    Raises Untranslatable when that leaves none."""
+    parts = [part for part in turn.parts if part != Text(text="")]
+    if not parts:
+        raise Untranslatable("a message without content cannot be said to this target")
+    return parts
+
+
 def without_system(messages: Sequence[Message]) -> Sequence[Message]:
     """`messages`, for dialects whose system prompt stands before the conversation. Raises Untranslatable."""
     if any(message.role == "system" for message in messages):

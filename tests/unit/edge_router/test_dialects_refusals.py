@@ -71,6 +71,7 @@ CHAT: list[tuple[Dialect | None, dict[str, Any], str]] = [
         "messages[1].tool_calls[0].function.arguments",
     ),
     (BOTH, {"messages": [USER, {"role": "assistant", "content": "I would"}]}, "assistant's own turn"),
+    (BOTH, {"messages": [USER, {"role": "assistant", "content": ""}, USER]}, "without content"),
     (Dialect.ANTHROPIC, {"seed": 1}, "seed"),
     (Dialect.ANTHROPIC, {"presence_penalty": 1}, "presence_penalty"),
     (Dialect.ANTHROPIC, {"frequency_penalty": 1}, "frequency_penalty"),

@@ -21,13 +21,12 @@ from tests.support.dialect_samples import (
     block,
     called,
     chunk,
-    documents,
     least,
     piece,
-    seen_stream,
     sse,
     translated,
 )
+from tests.support.dialect_views import documents, seen_stream
 
 CUT = Problem(Outcome.FAILED, "connection_terminated", "cut")
 
@@ -278,18 +277,32 @@ def test_an_anthropic_client_sees_that_a_target_is_thinking() -> None:
     assert b"thinking" not in content.replace(b"thinking_tokens", b"")
 
 
+@pytest.mark.parametrize("kind", [Kind.MESSAGES, Kind.GEMINI])
+def test_a_refusal_of_openai_is_streamed_as_text_that_was_filtered(kind: Kind) -> None:
+    stream = sse(
+        chunk({"role": "assistant", "refusal": "I will "}),
+        chunk({"refusal": "not."}),
+        chunk({}, "stop"),
+        "[DONE]",
+    )
+    content, _ = fed(opened(kind, Dialect.OPENAI), [stream])
+    told = seen_stream(kind, content)
+    assert (told["text"], told["stop"]) == ("I will not.", "filtered")
+
+
 @pytest.mark.parametrize(("kind", "dialect"), PAIRS)
-def test_what_is_held_has_a_bound(kind: Kind, dialect: Dialect) -> None:
-    """Preamble without end is passed on at last, as without translation."""
-    relay = opened(kind, dialect)
+def test_an_endless_preamble_is_not_held(kind: Kind, dialect: Dialect) -> None:
+    """2 MiB of it leave no more behind than may be held."""
     preamble = {
         Dialect.OPENAI: sse(chunk({"role": "assistant"})),
-        Dialect.ANTHROPIC: sse({"type": "ping"}),
+        Dialect.ANTHROPIC: sse({"type": "message_start", "message": _BEGUN}),
         Dialect.GEMINI: sse({"candidates": [], "usageMetadata": {"promptTokenCount": 1}}),
     }[dialect]
-    for _ in range(2):
-        relay.feed(preamble * 100, False)
-    assert relay._size <= HOLD_BYTES + 200 * 400  # type: ignore[attr-defined]
+    relay = opened(kind, dialect)
+    assert isinstance(relay, Events)
+    for _ in range(2 * 1024 * 1024 // len(preamble * 50) + 1):
+        relay.feed(preamble * 50, False)
+        assert sum(map(len, relay._held)) <= HOLD_BYTES
 
 
 # ---------------------------------------------------------------- any answer at all
