@@ -190,6 +190,11 @@ def translate(kind: Kind, body: bytes, asked: Asked, target: TargetEntry) -> Tra
     if request.stream != asked.stream:
         request = msgspec.structs.replace(request, stream=asked.stream)
     _check(request, client, named, target.dialect)
+    if request.messages and request.messages[-1].role == "assistant":
+        # Anthropic goes on in the words that stand there, the others begin anew.
+        raise Untranslatable(
+            "a conversation that ends with the assistant's own turn means another thing there"
+        )
     endpoint = named.endpoint
 
     def relay(created: int) -> Relay:

@@ -29,6 +29,7 @@ from edge_router.core.dialects.neutral import (
     Tool,
     Untranslatable,
     as_json,
+    filled,
     merged,
     raw,
     read_request,
@@ -277,11 +278,11 @@ def write(request: Request, model: bytes) -> bytes:
     messages = merged(without_system(request.messages))
     said: dict[str, Any] = {
         "model": msgspec.Raw(model),
-        "max_tokens": request.max_tokens or DEFAULT_MAX_TOKENS,
+        "max_tokens": _max_tokens(request),
         "messages": [{"role": turn.role, "content": _blocks(turn)} for turn in messages],
     }
     if request.system:
-        said["system"] = [{"type": "text", "text": text} for text in request.system]
+        said["system"] = [{"type": "text", "text": text} for text in request.system if text]
     if request.tools:
         said["tools"] = [_tool(tool) for tool in request.tools]
     choice = _said_choice(request)
@@ -305,6 +306,13 @@ def write(request: Request, model: bytes) -> bytes:
     if request.stream:
         said["stream"] = True
     return msgspec.json.encode(said)
+
+
+def _max_tokens(request: Request) -> int:
+    """Thinking counts towards it here, so what stands in for the client's word leaves room for that."""
+    if request.max_tokens is not None:
+        return request.max_tokens
+    return DEFAULT_MAX_TOKENS + (request.thinking_budget or 0)
 
 
 def _said_thinking(request: Request, messages: list[Message]) -> dict[str, Any]:
@@ -334,7 +342,7 @@ def _said_choice(request: Request) -> dict[str, Any] | None:
 
 
 def _tool(tool: Tool) -> dict[str, Any]:
-    said: dict[str, Any] = {"name": tool.name, "input_schema": tool.schema or {"type": "object"}}
+    said: dict[str, Any] = {"name": tool.name, "input_schema": {"type": "object", **(tool.schema or {})}}
     if tool.description:
         said["description"] = tool.description
     if tool.strict is not None:
@@ -343,12 +351,11 @@ def _tool(tool: Tool) -> dict[str, Any]:
 
 
 def _blocks(turn: Message) -> list[dict[str, Any]]:
-    if not turn.parts:
-        raise Untranslatable("a message without content cannot be said to this target")
-    results = [part for part in turn.parts if isinstance(part, Result)]
-    if results and any(not isinstance(part, Result) for part in turn.parts[: len(results)]):
+    parts = filled(turn)
+    results = [part for part in parts if isinstance(part, Result)]
+    if results and any(not isinstance(part, Result) for part in parts[: len(results)]):
         raise Untranslatable("tool results must come before anything else of a user's turn")
-    return [_block(part) for part in turn.parts]
+    return [_block(part) for part in parts]
 
 
 def _block(part: Part) -> dict[str, Any]:
@@ -362,7 +369,7 @@ def _block(part: Part) -> dict[str, Any]:
             return {**called, "input": raw(part.arguments)}
         case Result():
             told: dict[str, Any] = {"type": "tool_result", "tool_use_id": _id(part.id)}
-            told["content"] = [_block(content) for content in part.content]
+            told["content"] = [_block(one) for one in part.content if one != Text(text="")]
             return {**told, "is_error": True} if part.failed else told
         case _:
             raise Untranslatable("thinking cannot be said to a target of another dialect")

@@ -15,7 +15,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from edge_router.core.dialects.gemini_request import camel
+from edge_router.core.dialects.gemini_names import camel
 from edge_router.core.dialects.neutral import Garbled, Untranslatable, read_request, untranslatable
 
 

@@ -54,6 +54,7 @@ READ_STOPS: Final[Mapping[str, Stop]] = {
     "IMAGE_SAFETY": Stop.FILTERED,
     "MODEL_ARMOR": Stop.FILTERED,
 }
+_UNFINISHED: Final = (None, "FINISH_REASON_UNSPECIFIED")
 WRITE_STOPS: Final[Mapping[Stop, str]] = {
     Stop.END: "STOP",
     Stop.SEQUENCE: "STOP",
@@ -223,7 +224,7 @@ class Reader:
                 raise Garbled("a second candidate where one was asked for")
             for part in candidate.content.parts if candidate.content is not None else ():
                 yield from self._part(part)
-            if candidate.finish_reason is not None:
+            if candidate.finish_reason not in _UNFINISHED:
                 yield Stopped(self._stop(candidate.finish_reason))
         if told.prompt_feedback is not None and told.prompt_feedback.block_reason is not None:
             yield Stopped(Stop.FILTERED)
@@ -243,10 +244,10 @@ class Reader:
         elif part.inline_data or part.executable_code or part.code_execution_result:
             raise Garbled("a part that is neither text nor a call has no translation")
 
-    def _stop(self, reason: str) -> Stop:
-        stop = READ_STOPS.get(reason)
+    def _stop(self, reason: str | None) -> Stop:
+        stop = READ_STOPS.get(reason or "")
         if stop is None:
-            raise Garbled(f"the finish reason {reason[:64]!r} has no translation")
+            raise Garbled(f"the finish reason {str(reason)[:64]!r} has no translation")
         return Stop.CALLS if self._calls and stop is Stop.END else stop
 
 

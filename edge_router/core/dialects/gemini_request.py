@@ -16,6 +16,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
+from edge_router.core.dialects.gemini_names import camel
 from edge_router.core.dialects.gemini_schema import json_schema
 from edge_router.core.dialects.neutral import (
     Call,
@@ -31,6 +32,7 @@ from edge_router.core.dialects.neutral import (
     Tool,
     Untranslatable,
     as_json,
+    filled,
     joined,
     merged,
     raw,
@@ -85,11 +87,6 @@ _EFFORTS: Final[Mapping[str, Effort]] = {
     "XHIGH": "xhigh",
 }
 _MODES: Final[Mapping[str, str]] = {"auto": "AUTO", "none": "NONE", "required": "ANY", "tool": "ANY"}
-_OPAQUE: Final = frozenset(
-    {"args", "response", "parameters", "parametersJsonSchema", "responseSchema", "responseJsonSchema"}
-    | {"labels"}
-)
-"""Whose members are the client's own."""
 
 
 class _In(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, rename="camel"):
@@ -216,22 +213,6 @@ def read(body: bytes) -> Request:
         thinking_budget=budget if budget is not None and budget > 0 else None,  # -1: the model decides
         show_thinking=bool(thinking.include_thoughts),
     )
-
-
-def camel(value: Any) -> Any:
-    """`value` with its members named in camelCase: like any reader of proto3's JSON mapping, Gemini takes the
-    original names too."""
-    if isinstance(value, list):
-        return [camel(one) for one in value]
-    if not isinstance(value, dict):
-        return value
-    named = {}
-    for name, one in value.items():
-        first, *rest = name.split("_")
-        if first and rest:
-            name = first + "".join(word.capitalize() for word in rest)
-        named[name] = one if name in _OPAQUE else camel(one)
-    return named
 
 
 class _CallIds:
@@ -362,7 +343,7 @@ def write(request: Request, _model: bytes) -> bytes:
     turns = merged(without_system(request.messages))
     said: dict[str, Any] = {
         "contents": [
-            {"role": "model" if turn.role == "assistant" else "user", "parts": _said_parts(turn.parts)}
+            {"role": "model" if turn.role == "assistant" else "user", "parts": _said_parts(filled(turn))}
             for turn in turns
         ]
     }

@@ -265,6 +265,11 @@ def object_text(arguments: str, where: str) -> str:
     return text
 
 
+def described(schema: Mapping[str, Any], description: str | None) -> Mapping[str, Any]:
+    """`schema` with what is said of it beside it, unless it says so itself: the others have no other place for it."""
+    return schema if description is None else {"description": description, **schema}
+
+
 def as_json(value: Any) -> str:
     """JSON text, compact."""
     return msgspec.json.encode(value).decode()
@@ -309,6 +314,15 @@ def merged(messages: Sequence[Message]) -> list[Message]:
         else:
             turns.append(message)
     return turns
+
+
+def filled(turn: Message) -> list[Part]:
+    """The parts of `turn` without empty texts, which say nothing and which Anthropic and Gemini do not take.
+    Raises Untranslatable when that leaves none."""
+    parts = [part for part in turn.parts if part != Text(text="")]
+    if not parts:
+        raise Untranslatable("a message without content cannot be said to this target")
+    return parts
 
 
 def without_system(messages: Sequence[Message]) -> Sequence[Message]:

@@ -18,6 +18,7 @@ from edge_router.core.dialects.neutral import (
     Text,
     Tool,
     Untranslatable,
+    described,
     image_of,
     joined,
     object_text,
@@ -323,7 +324,9 @@ def _format(given: _TextFormat | _ObjectFormat | _SchemaFormat | None) -> Format
         return Format()
     if isinstance(given, _SchemaFormat):
         said = given.json_schema
-        return Format(schema=said.schema or {}, name=said.name, strict=said.strict)
+        return Format(
+            schema=described(said.schema or {}, said.description), name=said.name, strict=said.strict
+        )
     return None
 
 

@@ -21,6 +21,7 @@ from edge_router.core.dialects.neutral import (
     Text,
     Tool,
     Untranslatable,
+    described,
     image_of,
     joined,
     object_text,
@@ -276,5 +277,5 @@ def _format(text: _TextIn | None) -> Format | None:
     if isinstance(given, _ObjectFormat):
         return Format()
     if isinstance(given, _SchemaFormat):
-        return Format(schema=given.schema, name=given.name, strict=given.strict)
+        return Format(schema=described(given.schema, given.description), name=given.name, strict=given.strict)
     return None

@@ -10,7 +10,8 @@ from edge_router.core.endpoints import Kind
 from edge_router.core.relay import Problem, Verdict
 from edge_router.core.tokens import Tokens
 from shared.vocabulary.terms import Dialect, Outcome
-from tests.support.dialect_samples import ANSWERS, CREATED, PAIRS, SEEN, least, seen, translated
+from tests.support.dialect_samples import ANSWERS, CREATED, PAIRS, SEEN, least, translated
+from tests.support.dialect_views import seen
 
 
 def answered(kind: Kind, dialect: Dialect, answer: Any, call: dict[str, Any] | None = None) -> Any:

@@ -1,5 +1,7 @@
 """What cannot be said in the target's dialect is refused by name, never left out silently."""
 
+import re
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -9,6 +11,7 @@ from edge_router.core.body import Asked
 from edge_router.core.dialects import (
     anthropic_request,
     gemini_request,
+    gemini_schema,
     openai_chat_request,
     openai_responses_request,
 )
@@ -67,6 +70,8 @@ CHAT: list[tuple[Dialect | None, dict[str, Any], str]] = [
         },
         "messages[1].tool_calls[0].function.arguments",
     ),
+    (BOTH, {"messages": [USER, {"role": "assistant", "content": "I would"}]}, "assistant's own turn"),
+    (BOTH, {"messages": [USER, {"role": "assistant", "content": ""}, USER]}, "without content"),
     (Dialect.ANTHROPIC, {"seed": 1}, "seed"),
     (Dialect.ANTHROPIC, {"presence_penalty": 1}, "presence_penalty"),
     (Dialect.ANTHROPIC, {"frequency_penalty": 1}, "frequency_penalty"),
@@ -111,6 +116,7 @@ MESSAGES: list[tuple[Dialect | None, dict[str, Any], str]] = [
     (BOTH, turn({"type": "image", "source": {"type": "file", "file_id": "x"}}), "file"),
     (BOTH, turn({"type": "search_result", "title": "x"}), "search_result"),
     (BOTH, {"messages": [{"role": "system", "content": "x"}]}, "system"),
+    (BOTH, {"messages": [USER, {"role": "assistant", "content": "I would"}]}, "assistant's own turn"),
     (Dialect.OPENAI, {"top_k": 3}, "top_k"),
     (Dialect.OPENAI, {"thinking": {"type": "enabled", "budget_tokens": 2000}}, "thinking.budget_tokens"),
     (
@@ -221,6 +227,25 @@ def test_nothing_that_is_tolerated_is_read() -> None:
         untyped = {name for name, kind in fields.items() if kind is Any}
         assert untyped <= set(module.TOLERATED), module.__name__
         assert all(module.TOLERATED.values())
+
+
+def test_the_documentation_names_all_that_is_left_out() -> None:
+    """docs/DIALECTS.md, "What is left out"."""
+    page = (Path(__file__).parents[3] / "docs" / "DIALECTS.md").read_text()
+    names = re.compile(r"[\w.]+")
+    for module in (
+        openai_chat_request,
+        openai_responses_request,
+        anthropic_request,
+        gemini_request,
+        gemini_schema,
+    ):
+        for table in ("TOLERATED", "MESSAGE_TOLERATED", "ITEM_TOLERATED", "PART_TOLERATED"):
+            for row in getattr(module, table, {}):
+                for name in row.split(", "):
+                    found = names.match(name)
+                    assert found is not None
+                    assert f"`{found[0]}" in page or found[0] == "thinking.type", (module.__name__, name)
 
 
 def test_a_client_of_another_dialect_is_told_its_own_name_for_the_field() -> None:

@@ -4,16 +4,13 @@ import json
 from typing import Any
 
 import pytest
-from anthropic.types.message_create_params import MessageCreateParamsNonStreaming
-from google.genai import types as gemini
-from openai.types.chat.completion_create_params import CompletionCreateParamsNonStreaming
-from pydantic import TypeAdapter
 
-from edge_router.core.dialects.anthropic_request import DEFAULT_MAX_TOKENS
+from edge_router.core.body import Asked
 from edge_router.core.dialects.gemini_request import FOREIGN_SIGNATURE
 from edge_router.core.endpoints import Kind
 from edge_router.core.translation import translate
 from shared.vocabulary.terms import Dialect
+from tests.support.dialect_calls import asked, checked, schema_tool
 from tests.support.dialect_samples import (
     CALLS,
     KIND_OF,
@@ -116,28 +113,6 @@ EXPECTED: dict[Dialect, dict[str, Any]] = {
 }
 
 
-def checked(dialect: Dialect, body: bytes) -> dict[str, Any]:
-    """The request, if it is what the SDK of its dialect would send."""
-    said: dict[str, Any] = json.loads(body)
-    if dialect is Dialect.OPENAI:
-        TypeAdapter(CompletionCreateParamsNonStreaming).validate_python(said)
-    elif dialect is Dialect.ANTHROPIC:
-        TypeAdapter(MessageCreateParamsNonStreaming).validate_python(said)
-    else:
-        assert set(said) <= {"contents", "systemInstruction", "tools", "toolConfig", "generationConfig"}
-        TypeAdapter(list[gemini.Content]).validate_json(json.dumps(said["contents"]))
-        TypeAdapter(list[gemini.Tool]).validate_python(said.get("tools", []))
-        gemini.ToolConfig.model_validate(said.get("toolConfig", {}))
-        gemini.GenerationConfig.model_validate(said.get("generationConfig", {}))
-    return said
-
-
-def asked(kind: Kind, dialect: Dialect, *, said: bool = False, **more: Any) -> dict[str, Any]:
-    """The smallest call with `more`, or the one with everything, as the target gets it."""
-    call = CALLS[kind] if said else least(kind)
-    return checked(dialect, translated(kind, {**call, **more}, dialect).body)
-
-
 @pytest.mark.parametrize(("kind", "dialect"), PAIRS)
 def test_a_whole_conversation_in_every_pair(kind: Kind, dialect: Dialect) -> None:
     """System, text, image, calls at once, their results, tools, choice, limits and sampling."""
@@ -176,187 +151,8 @@ def test_where_it_goes(kind: Kind, dialect: Dialect, stream: bool, suffix: bytes
     assert sample.content_type == (b"text/event-stream" if stream else b"application/json")
 
 
-def _asked(stream: bool) -> Any:
-    from edge_router.core.body import Asked
-
+def _asked(stream: bool) -> Asked:
     return Asked(b'"m"', 0, 0, stream, 1, False)
-
-
-def schema_tool(**more: Any) -> list[dict[str, Any]]:
-    return [{"type": "function", "function": {"name": "f", "parameters": SCHEMA, **more}}]
-
-
-ONE = {"type": "json_schema", "json_schema": {"name": "n", "schema": SCHEMA, "strict": True}}
-FIELDS: list[tuple[Kind, Dialect, dict[str, Any], dict[str, Any]]] = [
-    # limits
-    (Kind.CHAT, Dialect.ANTHROPIC, {}, {"max_tokens": DEFAULT_MAX_TOKENS}),
-    (Kind.CHAT, Dialect.ANTHROPIC, {"max_completion_tokens": 7, "max_tokens": 9}, {"max_tokens": 7}),
-    (Kind.CHAT, Dialect.GEMINI, {"max_tokens": 9}, {"generationConfig": {"maxOutputTokens": 9}}),
-    (Kind.RESPONSES, Dialect.GEMINI, {"max_output_tokens": 9}, {"generationConfig": {"maxOutputTokens": 9}}),
-    # sampling and stop
-    (Kind.CHAT, Dialect.ANTHROPIC, {"stop": "x"}, {"stop_sequences": ["x"]}),
-    (Kind.CHAT, Dialect.GEMINI, {"stop": ["x", "y"]}, {"generationConfig": {"stopSequences": ["x", "y"]}}),
-    (Kind.MESSAGES, Dialect.OPENAI, {"stop_sequences": ["x"]}, {"stop": ["x"]}),
-    (Kind.MESSAGES, Dialect.GEMINI, {"top_k": 5}, {"generationConfig": {"maxOutputTokens": 100, "topK": 5}}),
-    (Kind.GEMINI, Dialect.ANTHROPIC, {"generationConfig": {"topK": 5}}, {"top_k": 5}),
-    (Kind.GEMINI, Dialect.OPENAI, {"generationConfig": {"seed": 5}}, {"seed": 5}),
-    (
-        Kind.GEMINI,
-        Dialect.OPENAI,
-        {"generation_config": {"max_output_tokens": 5}},
-        {"max_completion_tokens": 5},
-    ),
-    (
-        Kind.CHAT,
-        Dialect.GEMINI,
-        {"seed": 1, "presence_penalty": 0.5, "frequency_penalty": 0},
-        {"generationConfig": {"seed": 1, "presencePenalty": 0.5}},
-    ),
-    # tool choice
-    (Kind.CHAT, Dialect.ANTHROPIC, {"tool_choice": "none"}, {"tool_choice": {"type": "none"}}),
-    (Kind.CHAT, Dialect.ANTHROPIC, {"tool_choice": "auto"}, {"tool_choice": {"type": "auto"}}),
-    (
-        Kind.CHAT,
-        Dialect.ANTHROPIC,
-        {"tool_choice": {"type": "function", "function": {"name": "f"}}, "parallel_tool_calls": False},
-        {"tool_choice": {"type": "tool", "name": "f", "disable_parallel_tool_use": True}},
-    ),
-    (
-        Kind.CHAT,
-        Dialect.ANTHROPIC,
-        {"tools": schema_tool(), "parallel_tool_calls": False},
-        {"tool_choice": {"type": "auto", "disable_parallel_tool_use": True}},
-    ),
-    (
-        Kind.RESPONSES,
-        Dialect.GEMINI,
-        {"tool_choice": {"type": "function", "name": "f"}},
-        {"toolConfig": {"functionCallingConfig": {"mode": "ANY", "allowedFunctionNames": ["f"]}}},
-    ),
-    (
-        Kind.MESSAGES,
-        Dialect.OPENAI,
-        {"tool_choice": {"type": "auto", "disable_parallel_tool_use": True}},
-        {"tool_choice": "auto", "parallel_tool_calls": False},
-    ),
-    (
-        Kind.GEMINI,
-        Dialect.OPENAI,
-        {"toolConfig": {"functionCallingConfig": {"mode": "ANY", "allowedFunctionNames": ["f"]}}},
-        {"tool_choice": {"type": "function", "function": {"name": "f"}}},
-    ),
-    (
-        Kind.CHAT,
-        Dialect.GEMINI,
-        {"tools": schema_tool(strict=True)},
-        {"toolConfig": {"functionCallingConfig": {"mode": "VALIDATED"}}},
-    ),
-    # JSON
-    (
-        Kind.CHAT,
-        Dialect.ANTHROPIC,
-        {"response_format": ONE},
-        {"output_config": {"format": {"type": "json_schema", "schema": SCHEMA}}},
-    ),
-    (
-        Kind.CHAT,
-        Dialect.GEMINI,
-        {"response_format": ONE},
-        {"generationConfig": {"responseMimeType": "application/json", "responseJsonSchema": SCHEMA}},
-    ),
-    (
-        Kind.CHAT,
-        Dialect.GEMINI,
-        {"response_format": {"type": "json_object"}},
-        {"generationConfig": {"responseMimeType": "application/json"}},
-    ),
-    (
-        Kind.RESPONSES,
-        Dialect.GEMINI,
-        {"text": {"format": {"type": "json_schema", "name": "n", "schema": SCHEMA}}},
-        {"generationConfig": {"responseMimeType": "application/json", "responseJsonSchema": SCHEMA}},
-    ),
-    (
-        Kind.MESSAGES,
-        Dialect.OPENAI,
-        {"output_config": {"format": {"type": "json_schema", "schema": SCHEMA}}},
-        {"response_format": {"type": "json_schema", "json_schema": {"name": "answer", "schema": SCHEMA}}},
-    ),
-    (
-        Kind.GEMINI,
-        Dialect.OPENAI,
-        {
-            "generationConfig": {
-                "responseMimeType": "application/json",
-                "responseSchema": {
-                    "type": "OBJECT",
-                    "properties": {
-                        "a": {"type": "ARRAY", "items": {"type": "STRING"}, "maxItems": "3"},
-                        "b": {"type": "INTEGER", "nullable": True},
-                    },
-                    "propertyOrdering": ["a", "b"],
-                },
-            }
-        },
-        {
-            "response_format": {
-                "type": "json_schema",
-                "json_schema": {
-                    "name": "answer",
-                    "schema": {
-                        "type": "object",
-                        "properties": {
-                            "a": {"type": "array", "items": {"type": "string"}, "maxItems": 3},
-                            "b": {"type": ["integer", "null"]},
-                        },
-                    },
-                },
-            }
-        },
-    ),
-    # thinking
-    (Kind.CHAT, Dialect.ANTHROPIC, {"reasoning_effort": "minimal"}, {"output_config": {"effort": "low"}}),
-    (Kind.CHAT, Dialect.ANTHROPIC, {"reasoning_effort": "none"}, {"thinking": {"type": "disabled"}}),
-    (
-        Kind.RESPONSES,
-        Dialect.GEMINI,
-        {"reasoning": {"effort": "max"}},
-        {"generationConfig": {"thinkingConfig": {"thinkingLevel": "XHIGH"}}},
-    ),
-    (Kind.MESSAGES, Dialect.OPENAI, {"output_config": {"effort": "high"}}, {"reasoning_effort": "high"}),
-    (Kind.MESSAGES, Dialect.OPENAI, {"thinking": {"type": "disabled"}}, {"reasoning_effort": "none"}),
-    (
-        Kind.MESSAGES,
-        Dialect.GEMINI,
-        {"thinking": {"type": "enabled", "budget_tokens": 2000}},
-        {"generationConfig": {"maxOutputTokens": 100, "thinkingConfig": {"thinkingBudget": 2000}}},
-    ),
-    (
-        Kind.GEMINI,
-        Dialect.ANTHROPIC,
-        {"generationConfig": {"thinkingConfig": {"thinkingBudget": 2000}}},
-        {"thinking": {"type": "enabled", "budget_tokens": 2000}},
-    ),
-    (
-        Kind.GEMINI,
-        Dialect.OPENAI,
-        {"generationConfig": {"thinkingConfig": {"thinkingBudget": 0}}},
-        {"reasoning_effort": "none"},
-    ),
-    (
-        Kind.GEMINI,
-        Dialect.OPENAI,
-        {"generationConfig": {"thinkingConfig": {"thinkingLevel": "low"}}},
-        {"reasoning_effort": "low"},
-    ),
-]
-
-
-@pytest.mark.parametrize(("kind", "dialect", "more", "expected"), FIELDS)
-def test_every_field(kind: Kind, dialect: Dialect, more: dict[str, Any], expected: dict[str, Any]) -> None:
-    """As the tables of the request modules and docs/DIALECTS.md have it."""
-    said = asked(kind, dialect, **more)
-    assert {name: said.get(name) for name in expected} == expected
 
 
 def messages(*turns: dict[str, Any]) -> dict[str, Any]:
@@ -429,10 +225,26 @@ def test_arguments_keep_their_numbers() -> None:
     call = {"id": "c", "type": "function", "function": {"name": "f", "arguments": '{"a": 1.0, "b": 1e400}'}}
     body = translated(
         Kind.CHAT,
-        {**least(Kind.CHAT), **messages(USER, {"role": "assistant", "tool_calls": [call]})},
+        {**least(Kind.CHAT), **messages(USER, {"role": "assistant", "tool_calls": [call]}, USER)},
         Dialect.ANTHROPIC,
     ).body
     assert b'{"a": 1.0, "b": 1e400}' in body
+
+
+@pytest.mark.parametrize("dialect", [Dialect.ANTHROPIC, Dialect.GEMINI])
+def test_empty_texts_are_not_sent(dialect: Dialect) -> None:
+    """They say nothing, and these two refuse them."""
+    parts = [{"type": "text", "text": ""}, {"type": "text", "text": "hi"}]
+    assert asked(Kind.CHAT, dialect, **messages({"role": "user", "content": parts})) == asked(
+        Kind.CHAT, dialect
+    )
+
+
+def test_a_tool_without_a_schema_takes_an_object() -> None:
+    """Anthropic wants it said."""
+    tools = [{"type": "function", "function": {"name": "f"}}, *schema_tool()]
+    said = asked(Kind.CHAT, Dialect.ANTHROPIC, tools=tools)["tools"]
+    assert [tool["input_schema"] for tool in said] == [{"type": "object"}, SCHEMA]
 
 
 def test_thinking_of_earlier_turns_is_left_out() -> None:

@@ -21,13 +21,12 @@ from tests.support.dialect_samples import (
     block,
     called,
     chunk,
-    documents,
     least,
     piece,
-    seen_stream,
     sse,
     translated,
 )
+from tests.support.dialect_views import documents, seen_stream
 
 CUT = Problem(Outcome.FAILED, "connection_terminated", "cut")
 
@@ -278,15 +277,87 @@ def test_an_anthropic_client_sees_that_a_target_is_thinking() -> None:
     assert b"thinking" not in content.replace(b"thinking_tokens", b"")
 
 
+@pytest.mark.parametrize("kind", [Kind.MESSAGES, Kind.GEMINI])
+def test_a_refusal_of_openai_is_streamed_as_text_that_was_filtered(kind: Kind) -> None:
+    stream = sse(
+        chunk({"role": "assistant", "refusal": "I will "}),
+        chunk({"refusal": "not."}),
+        chunk({}, "stop"),
+        "[DONE]",
+    )
+    content, _ = fed(opened(kind, Dialect.OPENAI), [stream])
+    told = seen_stream(kind, content)
+    assert (told["text"], told["stop"]) == ("I will not.", "filtered")
+
+
 @pytest.mark.parametrize(("kind", "dialect"), PAIRS)
-def test_what_is_held_has_a_bound(kind: Kind, dialect: Dialect) -> None:
-    """Preamble without end is passed on at last, as without translation."""
-    relay = opened(kind, dialect)
+def test_an_endless_preamble_is_not_held(kind: Kind, dialect: Dialect) -> None:
+    """2 MiB of it leave no more behind than may be held."""
     preamble = {
         Dialect.OPENAI: sse(chunk({"role": "assistant"})),
-        Dialect.ANTHROPIC: sse({"type": "ping"}),
+        Dialect.ANTHROPIC: sse({"type": "message_start", "message": _BEGUN}),
         Dialect.GEMINI: sse({"candidates": [], "usageMetadata": {"promptTokenCount": 1}}),
     }[dialect]
-    for _ in range(2):
-        relay.feed(preamble * 100, False)
-    assert relay._size <= HOLD_BYTES + 200 * 400  # type: ignore[attr-defined]
+    relay = opened(kind, dialect)
+    assert isinstance(relay, Events)
+    for _ in range(2 * 1024 * 1024 // len(preamble * 50) + 1):
+        relay.feed(preamble * 50, False)
+        assert sum(map(len, relay._held)) <= HOLD_BYTES
+
+
+# ---------------------------------------------------------------- any answer at all
+
+_TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20)
+_ARGUMENTS = st.dictionaries(_TEXT, st.one_of(_TEXT, st.integers(), st.none(), st.booleans()), max_size=3)
+_STEPS = st.lists(st.one_of(_TEXT, _ARGUMENTS), min_size=1, max_size=6)
+_BEGUN = {**ANSWERS[Dialect.ANTHROPIC], "content": [], "stop_reason": None}
+
+
+def spoken(dialect: Dialect, steps: list[Any], cut: int) -> bytes:
+    """A stream that says texts and calls in turn, each text and each call's arguments in two pieces."""
+    calls = any(isinstance(step, dict) for step in steps)
+    events: list[Any] = []
+    for place, step in enumerate(steps):
+        said = step if isinstance(step, str) else json.dumps(step, ensure_ascii=False)
+        halves = [half for half in (said[:cut], said[cut:]) if half]
+        if isinstance(step, str):
+            if dialect is Dialect.OPENAI:
+                events += [chunk({"content": half}) for half in halves]
+            elif dialect is Dialect.GEMINI:
+                events += [piece({"text": half}) for half in halves]
+            else:
+                deltas = [{"type": "text_delta", "text": half} for half in halves]
+                events += block(place, {"type": "text", "text": ""}, *deltas)
+        elif dialect is Dialect.OPENAI:
+            index = sum(isinstance(one, dict) for one in steps[:place])
+            events.append(called(index, "", id=f"k{place}", name="f"))
+            events += [called(index, half) for half in halves]
+        elif dialect is Dialect.GEMINI:
+            events.append(piece({"functionCall": {"id": f"k{place}", "name": "f", "args": step}}))
+        else:
+            deltas = [{"type": "input_json_delta", "partial_json": half} for half in halves]
+            events += block(place, {"type": "tool_use", "id": f"k{place}", "name": "f", "input": {}}, *deltas)
+    if dialect is Dialect.OPENAI:
+        usage = {**chunk({}), "choices": [], "usage": ANSWERS[Dialect.OPENAI]["usage"]}
+        return sse(*events, chunk({}, "tool_calls" if calls else "stop"), usage, "[DONE]")
+    if dialect is Dialect.GEMINI:
+        usage = ANSWERS[Dialect.GEMINI]["usageMetadata"]
+        return sse(*events, piece(finish="STOP", usageMetadata=usage))
+    reason = {"stop_reason": "tool_use" if calls else "end_turn"}
+    end = {"type": "message_delta", "delta": reason, "usage": ANSWERS[Dialect.ANTHROPIC]["usage"]}
+    return sse({"type": "message_start", "message": _BEGUN}, *events, end, {"type": "message_stop"})
+
+
+@settings(max_examples=150, deadline=None)
+@given(pair=st.sampled_from(PAIRS), steps=_STEPS, cut=st.integers(0, 8))
+def test_any_answer_is_carried_over(pair: tuple[Kind, Dialect], steps: list[Any], cut: int) -> None:
+    """Whatever texts and calls in whatever order: the client puts the same together."""
+    kind, dialect = pair
+    content, _ = fed(opened(kind, dialect), [spoken(dialect, steps, cut)])
+    expected = {
+        **SEEN,
+        "text": "".join(step for step in steps if isinstance(step, str)),
+        "calls": [(f"k{place}", "f", step) for place, step in enumerate(steps) if isinstance(step, dict)],
+        "stop": "calls" if any(isinstance(step, dict) for step in steps) else "end",
+    }
+    assert seen_stream(kind, content) == expected
