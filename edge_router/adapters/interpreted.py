@@ -83,7 +83,10 @@ class Interpreted(Delivery, ABC):
         assert self._asked is not None, "plain routes have targets of one dialect"
         if len(self._body) > MAX_TRANSLATED_BYTES:
             raise Untranslatable(f"a body of more than {MAX_TRANSLATED_BYTES} bytes is not translated")
-        translation = translate(self._endpoint.kind, self._body, self._asked, candidate.target)
+        try:
+            translation = translate(self._endpoint.kind, self._body, self._asked, candidate.target)
+        except RecursionError:
+            raise Untranslatable("the body is nested too deeply") from None
         self._translation = translation
         self._suffix, self._wording = translation.suffix, translation.body
         self._fields = b"content-type: application/json\r\n" + translation.lines

@@ -41,6 +41,8 @@ def read_call(body: bytes) -> Asked:
         members = _MEMBERS.decode(body)
     except msgspec.DecodeError as error:
         raise Unreadable(f"the body is not a JSON object: {error}") from None
+    except RecursionError:
+        raise Unreadable("the body is nested too deeply") from None
     raw = members.get("model")
     if raw is None:
         raise Unreadable("the body has no model")
@@ -71,6 +73,8 @@ def members_of(body: bytes) -> dict[str, msgspec.Raw]:
         members = _MEMBERS.decode(body)
     except msgspec.DecodeError as error:
         raise Unreadable(f"the body is not a JSON object: {error}") from None
+    except RecursionError:
+        raise Unreadable("the body is nested too deeply") from None
     lengths = sum(len(name) + len(value) + 4 for name, value in members.items())
     if lengths + 1 != len(body) and len(_PAIRS.decode(body)) != len(members):
         raise Unreadable("the body has a top-level key twice")

@@ -52,7 +52,7 @@ def asked_by(path: bytes, query: bytes, client: Dialect) -> Asking:
             return _gemini_call(endpoint, encoded, query)
     elif name:
         return Asking(None, query=query)
-    rest, key, _ = _without_credentials(query)
+    rest, key, _, _ = _without_credentials(query)
     listing = MODELS_OF[Dialect.GEMINI if beta or key else client]
     if not name:
         return Asking(listing, query=rest, key=key)
@@ -70,15 +70,18 @@ _MODELS_LENGTH, _MODELS_BETA_LENGTH = map(len, _MODELS)
 _STREAM: Final = GEMINI_METHODS[b"streamGenerateContent"]
 _CREDENTIALS: Final = frozenset({"key", "access_token", "oauth_token", "$key"})
 _ALT: Final = frozenset({"alt", "$alt"})
+_RESHAPING: Final = frozenset({"fields", "$fields", "callback", "$callback"})
+"""They make another answer of it than the one that was promised: a part, or a script."""
 _MAX_NAME: Final = 512
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 
 
 def _gemini_call(endpoint: Endpoint, encoded: bytes, query: bytes) -> Asking:
     model, objection = _model(encoded)
-    rest, key, formats = _without_credentials(query)
-    if not objection:
-        objection = _format_objection(endpoint, formats)
+    rest, key, formats, reshaping = _without_credentials(query)
+    if reshaping:
+        objection = f"the query parameter {reshaping} is not served: answers are given whole"
+    objection = objection or _format_objection(endpoint, formats)
     return Asking(endpoint, model, rest, key, objection)
 
 
@@ -93,12 +96,12 @@ def _model(encoded: bytes) -> tuple[bytes, str]:
     return msgspec.json.encode(name), ""
 
 
-def _without_credentials(query: bytes) -> tuple[bytes, bytes, list[bytes]]:
-    """What is left of a query, the key that it showed, and the formats that it asked for. Names are compared as
-    servers read them, decoded."""
+def _without_credentials(query: bytes) -> tuple[bytes, bytes, list[bytes], str]:
+    """What is left of a query, the key that it showed, the formats that it asked for, and a parameter that reshapes
+    answers. Names are compared as servers read them, decoded."""
+    kept, key, formats, reshaping = [], b"", [], ""
     if not query:
-        return b"", b"", []
-    kept, key, formats = [], b"", []
+        return b"", key, formats, reshaping
     for pair in query[1:].split(b"&"):
         name, _, value = pair.partition(b"=")
         plain = unquote_to_bytes(name.replace(b"+", b" ")).decode("latin-1").strip().lower()
@@ -106,9 +109,11 @@ def _without_credentials(query: bytes) -> tuple[bytes, bytes, list[bytes]]:
             key = key or (unquote_to_bytes(value) if plain.endswith("key") else b"")
         elif plain in _ALT:
             formats.append(unquote_to_bytes(value))
+        elif plain in _RESHAPING:
+            reshaping = plain
         elif pair:
             kept.append(pair)
-    return b"?" + b"&".join(kept) if kept else b"", key, formats
+    return b"?" + b"&".join(kept) if kept else b"", key, formats, reshaping
 
 
 def _format_objection(endpoint: Endpoint, formats: list[bytes]) -> str:

@@ -102,7 +102,7 @@ class EventReader:
             return True
         try:
             self._read(self, name, data)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             self.fault = f"an event that is not the dialect's JSON: {error}"
             return False
         return True

@@ -116,6 +116,14 @@ def test_a_stream_is_asked_for_as_events() -> None:
     assert asked(plain, b"?%24alt=proto").objection
 
 
+@pytest.mark.parametrize(
+    "query", [b"?fields=candidates", b"?a=1&%24fields=x", b"?callback=f", b"?C%61llback=f"]
+)
+def test_answers_are_given_whole(query: bytes) -> None:
+    """A target would be blamed for an answer that its client has had cut or wrapped."""
+    assert "not served" in asked(b"/v1beta/models/m:generateContent", query).objection
+
+
 # ---------------------------------------------------------------- the body
 
 
@@ -135,7 +143,15 @@ def test_what_a_body_asks() -> None:
 
 @pytest.mark.parametrize(
     "body",
-    [b"", b"[]", b"{", b'{"contents":[],"contents":[]}', b'{"a":1,"\\u0061":2}', b'{"generationConfig":[]}'],
+    [
+        b"",
+        b"[]",
+        b"{",
+        b'{"a":' + b"[" * 5000 + b"]" * 5000 + b"}",
+        b'{"contents":[],"contents":[]}',
+        b'{"a":1,"\\u0061":2}',
+        b'{"generationConfig":[]}',
+    ],
 )
 def test_a_body_that_could_be_read_in_two_ways_is_refused(body: bytes) -> None:
     """Equal keys, escaped or not, and what is no object."""

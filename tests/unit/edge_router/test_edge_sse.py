@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_router.core.endpoints import Kind
+from edge_router.core.promise import keeps
 from edge_router.core.relay import HOLD_BYTES, Events, Opaque, Problem, Verdict, Whole
 from edge_router.core.sse import MAX_EVENT_BYTES, EventReader
 from shared.vocabulary.terms import Outcome
@@ -279,3 +280,12 @@ def test_what_gemini_promises_in_one_piece(kind: Kind, content: bytes, kept: boo
     """An answer that is finished, or a prompt that is said to be blocked."""
     step = Whole(kind).feed(content, True)
     assert (step.verdict is Verdict.COMPLETE) is kept
+
+
+def test_an_answer_nested_beyond_reason_is_garbled() -> None:
+    """Whole or as an event: the decoder gives up, and so does the edge, in order."""
+    deep = b"[" * 5_000 + b"]" * 5_000
+    assert keeps(Kind.CHAT, b'{"choices":%b}' % deep) is None
+    reader = EventReader(Kind.CHAT)
+    assert reader.feed(b'data: {"choices":%b}\n\n' % deep) == b""
+    assert reader.fault
