@@ -62,7 +62,9 @@ def asked_by(path: bytes, query: bytes, client: Dialect) -> Asking:
 
 def dialect_at(path: bytes) -> Dialect:
     """In which envelope to speak of a path that is nothing here."""
-    return Dialect.GEMINI if path.startswith(b"/v1beta/") else Dialect.OPENAI
+    if path.startswith(b"/v1beta/"):
+        return Dialect.GEMINI
+    return Dialect.ANTHROPIC if path.startswith(b"/v1/messages/") else Dialect.OPENAI
 
 
 _MODELS: Final = (b"/v1/models", b"/v1beta/models")
@@ -99,7 +101,9 @@ def _model(encoded: bytes) -> tuple[bytes, str]:
 def _without_credentials(query: bytes) -> tuple[bytes, bytes, list[bytes], str]:
     """What is left of a query, the key that it showed, the formats that it asked for, and a parameter that reshapes
     answers. Names are compared as servers read them, decoded."""
-    kept, key, formats, reshaping = [], b"", [], ""
+    kept: list[bytes] = []
+    formats: list[bytes] = []
+    key, reshaping = b"", ""
     if not query:
         return b"", key, formats, reshaping
     for pair in query[1:].split(b"&"):

@@ -46,12 +46,10 @@ def admit(table: RouteTable, head: RequestHead) -> Admitted:
     """Whether `head` may come in. Raises Turned."""
     endpoint = head.asking.endpoint
     route = None
-    if endpoint is None:
+    if endpoint is None or (endpoint.kind is Kind.MODELS and _asks_otherwise(head)):
         route = _by_path(table, head.path)
         endpoint = PLAIN
     elif head.method != endpoint.method:
-        if endpoint.kind is Kind.MODELS and head.asking.model is not None:
-            raise _nothing_at(head.path)  # a method of Gemini's that is not served, most likely
         raise Turned(
             Refusal.WRONG_METHOD,
             f"{head.path.decode()} takes {endpoint.method.decode()}",
@@ -127,8 +125,10 @@ def _by_path(table: RouteTable, path: bytes) -> RouteEntry:
             route = table.paths.get(b"/".join(segments[:length]))
             if route is not None:
                 return route
-    raise _nothing_at(path)
+    raise Turned(Refusal.NO_PATH, f"there is nothing at {path.decode()[:256]}", dialect_at(path))
 
 
-def _nothing_at(path: bytes) -> Turned:
-    return Turned(Refusal.NO_PATH, f"there is nothing at {path.decode()[:256]}", dialect_at(path))
+def _asks_otherwise(head: RequestHead) -> bool:
+    """Whether what looks like an entry of the models' list is something else below it: most likely a method of
+    Gemini's that is not served here, which a plain route may serve."""
+    return head.asking.model is not None and head.method != b"GET"

@@ -147,3 +147,17 @@ async def test_the_key_of_a_query_counts_for_google_alone() -> None:
     async with serving({"alpha": Target()}) as edge, edge.client() as client:
         client.write(request(path="/v1/chat/completions?key=dev", key=None))
         assert (await client.read()).status == 401
+
+
+async def test_a_plain_route_may_serve_what_the_edge_does_not() -> None:
+    """Gemini's other methods and resources, below a path of one's own choice; its calls stay the edge's."""
+    target = Target(answer(b'{"totalTokens":1}'))
+    async with serving({"alpha": target}, World(dialect="http", paths=("/v1beta",))) as edge:
+        counted = await edge.ask(BODY, path="/v1beta/models/x:countTokens?key=dev", key=None)
+        stored = await edge.ask(b"", path="/v1beta/files/1", method="GET")
+        called = await edge.ask(BODY, path="/v1beta/models/x:generateContent")
+    assert (counted.status, stored.status, called.status) == (200, 200, 404)
+    assert [seen.line.split()[1] for seen in target.seen] == [
+        "/v1/v1beta/models/x:countTokens",
+        "/v1/v1beta/files/1",
+    ]

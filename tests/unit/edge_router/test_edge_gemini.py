@@ -17,7 +17,7 @@ from edge_router.core.promise import keeps
 from edge_router.core.relay import Events, Verdict
 from edge_router.core.sse import EventReader
 from edge_router.core.table import Origin, TargetEntry
-from edge_router.core.tokens import NONE, Tokens
+from edge_router.core.tokens import NONE, Tokens, tokens_of
 from edge_router.core.wire import parse_request_head, parse_response_head
 from shared.vocabulary.terms import Dialect
 
@@ -305,3 +305,10 @@ def test_how_long_to_spare_a_target_is_read_from_the_details() -> None:
     assert answered(429, said % b"34.5") == (Course.MOVE, 34.5)
     assert answered(429, said % b"99999999")[1] == 600.0
     assert answered(429, b"{}")[1] == 1.0
+
+
+def test_thoughts_are_written_tokens_too() -> None:
+    """In an answer in one piece and in the last event of a stream alike."""
+    usage = b'"usageMetadata":{"promptTokenCount":3,"candidatesTokenCount":4,"thoughtsTokenCount":5}'
+    whole = b'{"candidates":[{"finishReason":"STOP"}],%b}' % usage
+    assert keeps(Kind.GEMINI, whole) == tokens_of(b"data: %b\n\n" % whole) == Tokens(3, 9)
