@@ -193,7 +193,7 @@ class Thought(NamedTuple):
 
 
 class Calls(NamedTuple):
-    """A tool call begins; its arguments follow by `key`."""
+    """A tool call begins; its arguments follow by `key`: for one that takes none the empty object, or from OpenAI nothing."""
 
     key: int
     id: str

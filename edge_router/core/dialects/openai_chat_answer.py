@@ -270,7 +270,6 @@ class Writer:
         self._usage = Usage()
         self._begun = Begun("", "")
         self._places: dict[int, int] = {}
-        self._empty: set[int] = set()
 
     def write(self, delta: Delta) -> bytes:
         """The events that say it."""
@@ -286,15 +285,12 @@ class Writer:
                 place = self._places[key] = len(self._places)
                 function = {"name": name, "arguments": ""}
                 call = {"index": place, "id": name_id, "type": "function", "function": function}
-                self._empty.add(key)
                 return self._chunk({"tool_calls": [call]})
             case Arguments(key, text):
-                self._empty.discard(key)
-                return self._arguments(key, text)
+                more = {"index": self._places[key], "function": {"arguments": text}}
+                return self._chunk({"tool_calls": [more]})
             case Stopped(stop):
-                # A call without arguments has the empty object for them.
-                rest = b"".join(self._arguments(key, "{}") for key in sorted(self._empty))
-                return rest + self._chunk({}, WRITE_STOPS[stop])
+                return self._chunk({}, WRITE_STOPS[stop])
             case Counted(usage):
                 self._usage = usage
                 return b""
@@ -307,10 +303,6 @@ class Writer:
         if self._tells_usage:
             told = self._event({"choices": [], "usage": write_usage(self._usage)})
         return told + b"data: [DONE]\n\n"
-
-    def _arguments(self, key: int, text: str) -> bytes:
-        call = {"index": self._places[key], "function": {"arguments": text}}
-        return self._chunk({"tool_calls": [call]})
 
     def _chunk(self, delta: dict[str, Any], finish: str | None = None) -> bytes:
         return self._event({"choices": [{"index": 0, "delta": delta, "finish_reason": finish}]})

@@ -246,6 +246,17 @@ def test_calls_by_turns_are_told_only_where_they_can_be() -> None:
     assert seen_stream(Kind.GEMINI, content)["calls"] == [("k1", "f", {"a": 1}), ("k2", "g", {"b": 2})]
     relay = opened(Kind.MESSAGES, Dialect.OPENAI)
     assert relay.feed(turns, False).verdict is Verdict.BROKEN
+    one, two = (
+        block(
+            index,
+            {"type": "tool_use", "id": f"k{index}", "name": "f", "input": {}},
+            {"type": "input_json_delta", "partial_json": "{}"},
+        )
+        for index in range(2)
+    )
+    begun = {"type": "message_start", "message": _BEGUN}
+    relay = opened(Kind.RESPONSES, Dialect.ANTHROPIC)
+    assert relay.feed(sse(begun, one[0], two[0], one[1], two[1]), False).verdict is Verdict.BROKEN
 
 
 def test_usage_of_a_stream_is_told_to_an_openai_client_that_asked_for_it_alone() -> None:
