@@ -13,10 +13,12 @@ from typing import Final
 from edge_router.adapters.delivery import Delivery
 from edge_router.core.attempts import Course, Judgement, judge
 from edge_router.core.choose import Nobody
+from edge_router.core.dialects.carrying import CarriedEvents, CarriedWhole
 from edge_router.core.gemini_calls import gemini_wording
 from edge_router.core.messages import translated_head, worded_request
 from edge_router.core.relay import Opaque, Relay
 from edge_router.core.table import Candidate
+from edge_router.core.tokens import NONE
 from edge_router.core.told import ToldError
 from edge_router.core.translation import Translation, Untranslatable, translate
 from edge_router.core.wire import ResponseHead
@@ -138,6 +140,14 @@ class Interpreted(Delivery, ABC):
         """What hands on an answer that promises nothing: an error, most likely."""
         translation = self._translation
         return Opaque() if translation is None else ToldError(translation, head.status)
+
+    def _won(self, now: float) -> None:
+        if self._translation is not None:
+            # The target's count, which the client need not have asked for.
+            relay = self._relay
+            if isinstance(relay, CarriedWhole | CarriedEvents) and relay.tokens is not NONE:
+                self._tokens = relay.tokens
+        super()._won(now)
 
     def _say_nobody(self, nobody: Nobody) -> str:
         """Why the request cannot be said to any target, if that is why there is none."""

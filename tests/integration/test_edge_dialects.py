@@ -293,6 +293,22 @@ async def test_a_drills_faults_strike_what_is_translated_too() -> None:
     assert (said.text, said.model) == (WHOLE, "anthropic-model")
 
 
+@pytest.mark.parametrize("target", DIALECTS)
+async def test_tokens_are_counted_whether_or_not_the_client_asks_for_them(target: str) -> None:
+    """An OpenAI stream without usage, where the target said what it took. An OpenAI target is not asked to."""
+    asked = {"model": ROUTES[target], "stream": True, "messages": [{"role": "user", "content": PROMPT}]}
+    async with scene() as stage, httpx2.AsyncClient(timeout=10) as http:
+        got = await http.post(
+            f"{stage.base}/v1/chat/completions", json=asked, headers={"authorization": "Bearer dev"}
+        )
+        written = stage.registry.get_sample_value(
+            "leeward_edge_tokens_total", {"route": ROUTES[target], "direction": "written"}
+        )
+    assert got.text.endswith("data: [DONE]\n\n")
+    assert '"usage":{' not in got.text
+    assert written == (0 if target == "openai" else 20)
+
+
 async def test_a_body_too_large_to_be_translated_goes_to_its_own_dialect() -> None:
     """Past the limit a request is for targets of its client's dialect alone."""
     asked = {"model": "any", "messages": [{"role": "user", "content": "x" * MAX_TRANSLATED_BYTES}]}
