@@ -14,9 +14,10 @@ from edge_router.adapters.delivery import Delivery
 from edge_router.core.attempts import Course, Judgement, judge
 from edge_router.core.choose import Nobody
 from edge_router.core.dialects.carrying import CarriedEvents, CarriedWhole
+from edge_router.core.error_body import TOLD_STATUSES, About, Told
 from edge_router.core.gemini_calls import gemini_wording
 from edge_router.core.messages import translated_head, worded_request
-from edge_router.core.relay import Opaque, Relay
+from edge_router.core.relay import Opaque, Relay, Withheld
 from edge_router.core.table import Candidate
 from edge_router.core.tokens import NONE
 from edge_router.core.told import ToldError
@@ -49,7 +50,13 @@ class Interpreted(Delivery, ABC):
         """What the strategy `hash` goes by."""
 
     @abstractmethod
-    def _unwelcome(self, judgement: Judgement, head: ResponseHead, body: bytes, done: bool) -> None:
+    def _tried(self) -> list[str]:
+        """Targets that this request need not be sent to any more."""
+
+    @abstractmethod
+    def _unwelcome(
+        self, judgement: Judgement, head: ResponseHead, body: bytes, done: bool, error: Told
+    ) -> None:
         """An answer that another target should replace."""
 
     # ------------------------------------------------------------ the request
@@ -76,10 +83,6 @@ class Interpreted(Delivery, ABC):
             self._fields = self._head.forward
             self._note_path(candidate)
         return candidate
-
-    def _tried(self) -> list[str]:
-        """Targets that this request need not be sent to any more."""
-        return [*(target for target, _ in self._failures), *self._unable]
 
     def _translate(self, candidate: Candidate) -> None:
         assert self._asked is not None, "plain routes have targets of one dialect"
@@ -121,15 +124,18 @@ class Interpreted(Delivery, ABC):
             translation.endpoint,
             streamed=self._streamed,
             credential=self._lane.authenticated,
-            body=body,
         )
         self._judgement = judgement
         good = judgement.outcome is Outcome.OK
         self._response = translated_head(head, translation.content_type if good else b"application/json")
-        if judgement.course is not Course.PASS:
-            self._unwelcome(judgement, head, body, done)
-            return
         self._phase = Phase.BODY
+        if head.status in TOLD_STATUSES:
+            self._relay = Withheld()
+            self._take(self._relay.feed(body, done))
+            return
+        if judgement.course is not Course.PASS:
+            self._unwelcome(judgement, self._response, body, done, Told(About.OTHER))
+            return
         if good:
             self._relay = translation.relay(int(self._gateway.clock.now().timestamp()))
         else:

@@ -2,14 +2,14 @@
 
 import json
 from dataclasses import replace
-from datetime import UTC, datetime
 
 import pytest
 
 from edge_router.core.answers import Refusal, last_event, refuse
-from edge_router.core.attempts import Course, cooling_s, judge
+from edge_router.core.attempts import Course, judge, judge_error
 from edge_router.core.body import Unreadable
 from edge_router.core.endpoints import GEMINI_METHODS, MODELS_OF, Kind
+from edge_router.core.error_body import read_error
 from edge_router.core.gemini_calls import gemini_wording, read_gemini_call
 from edge_router.core.listings import listing_of
 from edge_router.core.paths import Asking, asked_by
@@ -286,25 +286,16 @@ def test_one_listing_in_three_shapes() -> None:
     assert listing.entry(b'"other"', Dialect.OPENAI) is None
 
 
-def answered(status: int, body: bytes) -> tuple[Course, float]:
-    head = parse_response_head(b"HTTP/1.1 %d X\r\ncontent-type: application/json\r\n\r\n" % status)
-    judgement = judge(head, GENERATE, streamed=False, credential=True, body=body)
-    return judgement.course, cooling_s(head, body, datetime(2026, 1, 1, tzinfo=UTC))
-
-
 def test_a_refused_key_is_known_behind_its_400() -> None:
     """Google says so in the details; to the client it would be a riddle, for its own key was good."""
-    refused = b'{"error":{"code":400,"details":[{"reason":"API_KEY_INVALID"}]}}'
-    assert answered(400, refused)[0] is Course.REPLACE
-    assert answered(400, b'{"error":{"code":400,"message":"API_KEY_INVALID?"}}')[0] is Course.PASS
 
+    def course(body: bytes) -> Course:
+        head = parse_response_head(b"HTTP/1.1 400 X\r\ncontent-type: application/json\r\n\r\n")
+        judgement = judge(head, GENERATE, streamed=False, credential=True)
+        return judge_error(judgement, read_error(400, body)).course
 
-def test_how_long_to_spare_a_target_is_read_from_the_details() -> None:
-    """google.rpc.RetryInfo, for want of a Retry-After; clamped like that."""
-    said = b'{"error":{"details":[{"@type":"type.googleapis.com/google.rpc.RetryInfo","retryDelay":"%bs"}]}}'
-    assert answered(429, said % b"34.5") == (Course.MOVE, 34.5)
-    assert answered(429, said % b"99999999")[1] == 600.0
-    assert answered(429, b"{}")[1] == 1.0
+    assert course(b'{"error":{"code":400,"details":[{"reason":"API_KEY_INVALID"}]}}') is Course.REPLACE
+    assert course(b'{"error":{"code":400,"message":"API_KEY_INVALID?"}}') is Course.PASS
 
 
 def test_thoughts_are_written_tokens_too() -> None:
