@@ -293,6 +293,26 @@ async def test_a_drills_faults_strike_what_is_translated_too() -> None:
     assert (said.text, said.model) == (WHOLE, "anthropic-model")
 
 
+async def test_what_an_error_is_about_counts_in_every_dialect() -> None:
+    """A key that Google refuses with 400 is the edge's fault and moves the request; a prompt too long for Anthropic
+    goes back in the client's words when nobody is known to take a longer one."""
+    refused = json.dumps({"error": {"code": 400, "message": "x", "details": [{"reason": "API_KEY_INVALID"}]}})
+    too_long = json.dumps(
+        {"type": "error", "error": {"type": "invalid_request_error", "message": "prompt is too long: 9 > 8"}}
+    )
+    async with scene(("gemini", "openai", "anthropic")) as stage, sdk("openai", stage.base) as user:
+        await stage.targets["gemini"].apply(Faults(status=Status(code=400, body=refused)))
+        moved = await user.say("any", PROMPT)
+        with pytest.raises(Failed) as alone:
+            await user.say(ROUTES["gemini"], PROMPT)
+        await stage.targets["anthropic"].apply(Faults(status=Status(code=400, body=too_long)))
+        with pytest.raises(Failed) as long:
+            await user.say(ROUTES["anthropic"], PROMPT, stream=True)
+    assert (moved.text, moved.model) == (WHOLE, "openai-model")
+    assert (alone.value.status, "API_KEY_INVALID" in alone.value.message) == (502, False)
+    assert (long.value.status, "prompt is too long" in long.value.message) == (400, True)
+
+
 @pytest.mark.parametrize("target", DIALECTS)
 async def test_tokens_are_counted_whether_or_not_the_client_asks_for_them(target: str) -> None:
     """An OpenAI stream without usage, where the target said what it took. An OpenAI target is not asked to."""
