@@ -91,6 +91,8 @@ class Delivery(ABC):
         total_s = route.timeouts.total_s
         if head.timeout_ms is not None:
             total_s = min(total_s, head.timeout_ms / 1000)
+        if head.patience_s is not None:
+            total_s = min(total_s, head.patience_s)  # until the answer begins
         self._limit_at = self.deadline = now + total_s
 
     # ------------------------------------------------------------ a target's answer
@@ -161,6 +163,8 @@ class Delivery(ABC):
         """The answer begins: from here on, it is this target's."""
         self._committed = True
         self._first_at = now
+        if self._head.patience_s is not None:
+            self._limit_at = self.started + self._total_s()
         if self._trace is not None:
             self._trace.first(now, self._attempt_at)
         if self._streamed:
@@ -251,6 +255,11 @@ class Delivery(ABC):
         self._client.refuse(refusal, message, self._endpoint.dialect, fields=fields)
 
     # ------------------------------------------------------------ details
+
+    def _total_s(self) -> float:
+        """The route's time for all of it, or the client's own where that is shorter."""
+        total_s, timeout_ms = self.route.timeouts.total_s, self._head.timeout_ms
+        return total_s if timeout_ms is None else min(total_s, timeout_ms / 1000)
 
     def _wait(self, seconds: float, now: float | None = None) -> None:
         now = self._gateway.monotonic() if now is None else now

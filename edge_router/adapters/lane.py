@@ -6,6 +6,7 @@ A lane outlives tables: the next decision finds the target as this edge knows it
 from collections.abc import Callable, Mapping
 from typing import Final
 
+from edge_router.adapters.spared import Accounts, Spared
 from edge_router.adapters.upstream import Pool
 from edge_router.core.admission import (
     CLEAN,
@@ -18,15 +19,17 @@ from edge_router.core.admission import (
     step,
 )
 from edge_router.core.choose import PeakEwma, Readiness
+from edge_router.core.cooling import Cooling
+from edge_router.core.merge import TargetPart, merged
+from edge_router.core.share import WHOLE, Share
 from edge_router.core.table import ResolvedCredential, TargetEntry
-from edge_router.core.window import SLOT_S, SLOTS, Lately, Window
+from edge_router.core.window import BROKEN, SLOT_S, SLOTS, Lately, Window
 from shared.log import get_logger
-from shared.vocabulary.health import PassiveWindow
+from shared.vocabulary.health import QUALITY_RESULTS, PassiveWindow
 from shared.vocabulary.terms import Outcome
 
 log = get_logger(__name__)
 
-BROKEN: Final = (Outcome.REFUSED, Outcome.FAILED, Outcome.TIMED_OUT)
 WINDOW_S: Final = SLOT_S * (SLOTS - 1)
 
 
@@ -34,15 +37,16 @@ class Lane:
     """Mutable; one per target. Times are monotonic seconds."""
 
     __slots__ = (
+        "_accounts",
         "_clean",
         "_prefixes",
+        "_share",
         "_turned",
         "admission",
         "answers",
         "authenticated",
         "broken_run",
         "capacity",
-        "cool_until",
         "credential_line",
         "entry",
         "ewma",
@@ -50,6 +54,7 @@ class Lane:
         "lately",
         "pool",
         "possibly_billed",
+        "spared",
         "success",
         "totals",
         "ttft_floor_s",
@@ -63,15 +68,19 @@ class Lane:
         credentials: Mapping[str, ResolvedCredential],
         *,
         turned: Callable[[], None] = lambda: None,
+        share: Share = WHOLE,
+        accounts: Accounts | None = None,
     ) -> None:
-        """`turned` is called when it is ejected."""
+        """`turned` is called when it is ejected or begins to cool; `accounts` are those of the edge."""
         self._turned = turned
+        self._share = share
+        self._accounts = Accounts() if accounts is None else accounts
+        self.spared = Spared()
         self.inflight = 0
         self.admission: Admission = CLEAN
-        self.cool_until = 0.0
         self.ewma = PeakEwma()
         self.window = Window()
-        self.lately = Lately()
+        self.lately = Lately(share.part(QUALITY_RESULTS))
         self.answers = 0
         """Attempts that came to OK; the others stand in `totals`."""
         self.totals: dict[Outcome, int] = {}
@@ -83,13 +92,18 @@ class Lane:
         self.ttft_floor_s = 0.0
         """Twice its own p99: no first byte is called late before that."""
         self._clean = True
+        """Nothing is the matter: admitted, no demerits, not cooling."""
         self.bind(entry, pool, credentials)
 
     def bind(self, entry: TargetEntry, pool: Pool, credentials: Mapping[str, ResolvedCredential]) -> None:
         """Take the target as the table now has it."""
         self.entry = entry
         self.pool = pool
-        self.capacity = entry.capacity_inflight
+        self.leave()
+        self.spared = self._accounts.of(entry)
+        self.spared.lanes.add(self)
+        self._clean = self._clean and not self.spared.until
+        self.capacity = self._share.part(entry.capacity_inflight, entry.id)
         self._prefixes: dict[bytes, bytes] = {}
         self.credential_line = b""
         credential = credentials.get(entry.credential) if entry.credential else None
@@ -98,6 +112,10 @@ class Lane:
         elif entry.credential:
             log.warning("target goes without its credential", target=entry.id, bound=credential is not None)
         self.authenticated = bool(self.credential_line)
+
+    def leave(self) -> None:
+        """It is gone, or another account's: its limit concerns it no more."""
+        self.spared.lanes.discard(self)
 
     def prefix(self, method: bytes, path: bytes) -> bytes:
         """The beginning of a request: request line, host, credential, via."""
@@ -123,14 +141,24 @@ class Lane:
             return Readiness.FULL
         if self._clean:
             return Readiness.READY
-        if now < self.cool_until:
+        if now < self.spared.until:
             return Readiness.COOLING
         return Readiness.READY if admits(self.admission, now) else Readiness.DOUBTFUL
 
     def due(self, now: float) -> float:
         """When it is expected back."""
         until = self.admission.until if self.admission.state is State.EJECTED else now
-        return max(until, self.cool_until)
+        return max(until, self.spared.until)
+
+    @property
+    def cool_until(self) -> float:
+        """Until when it is spared."""
+        return self.spared.until
+
+    @property
+    def partial(self) -> bool:
+        """Ejected for its share of failures: it answers some."""
+        return self.admission.by_share
 
     @property
     def latency_ms(self) -> float:
@@ -142,10 +170,31 @@ class Lane:
         """Expected wait, for the strategy `latency`."""
         return self.ewma.value * (self.inflight + 1)
 
-    def cool(self, seconds: float, now: float) -> None:
-        """Spare it for a while: it said that it is at its limit."""
-        self.cool_until = max(self.cool_until, now + seconds)
-        self._clean = False
+    def cool(self, cooling: Cooling, now: float) -> None:
+        """Spare it for a while, and all of its account: it said that it is at its limit."""
+        spared = self.spared
+        if now >= spared.until or (cooling.exhausted and now >= spared.exhausted_until):
+            # Once for each storm, not for each of its answers.
+            log.info(
+                "cooling",
+                target=self.entry.id,
+                seconds=round(cooling.seconds, 3),
+                exhausted=cooling.exhausted,
+            )
+            self._turned()
+        spared.until = max(spared.until, now + cooling.seconds)
+        if cooling.exhausted:
+            spared.exhausted_until = max(spared.exhausted_until, now + cooling.seconds)
+        for lane in spared.lanes:
+            lane._clean = False
+
+    def spare(self, until: float, exhausted_until: float) -> None:
+        """The same, as another of this edge's workers was told."""
+        spared = self.spared
+        spared.until = max(spared.until, until)
+        spared.exhausted_until = max(spared.exhausted_until, exhausted_until)
+        for lane in spared.lanes:
+            lane._clean = False
 
     # ------------------------------------------------------------ attempts
 
@@ -202,30 +251,28 @@ class Lane:
 
     def passive(self, now: float, window_s: float) -> PassiveWindow | None:
         """What was seen of it in the last `window_s`; None when there is nothing to tell."""
-        reading = self.window.read(now, window_s)
-        cooling_s = max(0.0, self.cool_until - now)
-        admitting = self.admission.state is State.ADMITTING
-        if not reading.counts:
+        part = self.part(now, window_s)
+        return None if part is None else merged((part,), now)
+
+    def part(self, now: float, window_s: float) -> TargetPart | None:
+        """The same as counts, to be merged with what the edge's other workers saw."""
+        bins = self.window.bins(now, window_s)
+        if not bins.counts:
             self.lately.restart(self._judged())
-        if not reading.counts and not self.inflight and admitting and not cooling_s:
-            return None
+            if not self.inflight and self.admission.state is State.ADMITTING and self.cool_until <= now:
+                return None
         judged, garbled = self.lately.read(self._judged())
-        return PassiveWindow(
+        return TargetPart(
             target=self.entry.id,
             window_s=window_s,
-            counts=reading.counts,
-            latency_ms_p50=reading.latency_ms_p50,
-            latency_ms_p99=reading.latency_ms_p99,
-            latency_ms_mean=reading.latency_ms_mean,
-            ttft_ms_p50=reading.ttft_ms_p50,
-            ttft_ms_p99=reading.ttft_ms_p99,
-            good_age_s=reading.good_age_s,
-            judged=judged,
-            garbled=garbled,
+            bins=bins,
             inflight=self.inflight,
             admission=self.admission.state.value,
             broken_run=self.broken_run,
-            cooling_s=cooling_s,
+            cool_until=self.spared.until,
+            exhausted_until=self.spared.exhausted_until,
+            judged=judged,
+            garbled=garbled,
         )
 
     def _judged(self) -> int:
@@ -244,7 +291,7 @@ class Lane:
             if admission.state is State.EJECTED:
                 self._turned()
         self.admission = admission
-        self._clean = admission is CLEAN and now >= self.cool_until
+        self._clean = admission is CLEAN and now >= self.spared.until
 
 
 _MAX_PREFIXES: Final = 64
