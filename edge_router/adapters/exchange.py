@@ -373,7 +373,8 @@ class Exchange(Interpreted):
             return None
         gateway = self._gateway
         moves = self.attempts - 1
-        if not within_budget(moves=moves, extra_active=gateway.extra_active, active=len(gateway.exchanges)):
+        extra, active = gateway.extra_active, len(gateway.exchanges)
+        if not within_budget(moves=moves, extra_active=extra, active=active, least=gateway.budget_min):
             gateway.figures.budget_spent += 1
             return None
         try:

@@ -181,8 +181,15 @@ class Translation:
 
 def translate(kind: Kind, body: bytes, asked: Asked, target: TargetEntry) -> Translation:
     """What a client's call of `kind` is for `target`, whose dialect is another. Raises Untranslatable."""
-    if kind in _EMBED_CLIENTS:
-        return _embedding(_EMBED_CLIENTS[kind], body, target)
+    try:
+        if kind in _EMBED_CLIENTS:
+            return _embedding(_EMBED_CLIENTS[kind], body, target)
+        return _generation(kind, body, asked, target)
+    except RecursionError:
+        raise Untranslatable("the body is nested too deeply") from None
+
+
+def _generation(kind: Kind, body: bytes, asked: Asked, target: TargetEntry) -> Translation:
     client, named = _CLIENTS.get(kind), _TARGETS.get(target.dialect)
     if client is None or named is None:
         raise Untranslatable(f"{kind.value} cannot be said to a target of dialect {target.dialect.value}")

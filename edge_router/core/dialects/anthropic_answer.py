@@ -156,8 +156,8 @@ def _parts(block: _Block) -> Iterator[Part]:
     elif block.type == "thinking":
         yield Thinking(text=block.thinking)
     elif block.type == "tool_use":
-        if not isinstance(block.input, dict):
-            raise Garbled("a tool's input that is no object")
+        if not isinstance(block.input, dict) or not block.id or not block.name:
+            raise Garbled("a tool use without its id, its name, or an object for its input")
         yield Call(id=block.id, name=block.name, arguments=as_json(block.input))
     elif block.type not in _UNREADABLE:
         raise Garbled(f"a content block {block.type[:64]!r} has no translation")
@@ -203,8 +203,8 @@ class Reader:
 
     def __init__(self) -> None:
         self._usage = _Usage()
-        self._calls: dict[int, bool] = {}
-        """By block: have arguments come?"""
+        self._calls: dict[int, str] = {}
+        """By block: the arguments to be said at its end, unless they come before."""
 
     def read(self, name: str, data: bytes) -> Iterator[Delta]:
         """What one event says. Raises Garbled."""
@@ -219,13 +219,15 @@ class Reader:
             case "content_block_delta" if event.delta is not None:
                 yield from self._delta(event.index, event.delta)
             case "content_block_stop":
-                if self._calls.get(event.index) is False:
-                    self._calls[event.index] = True
-                    yield Arguments(event.index, "{}")
+                if self._calls.get(event.index):
+                    yield Arguments(event.index, self._calls[event.index])
+                    self._calls[event.index] = ""
             case "message_delta":
                 yield self._count(event.usage)
                 if event.delta is not None and event.delta.stop_reason is not None:
                     yield Stopped(_stop(event.delta.stop_reason))
+            case "content_block_start" | "content_block_delta":
+                raise Garbled("an event of a content block that says nothing of it")
             case "error":
                 yield failure_of(event.error) or Failure("", "the target ended its answer with an error")
 
@@ -236,10 +238,10 @@ class Reader:
             elif isinstance(part, Thinking) and part.text:
                 yield Thought(part.text)
         if block.type == "tool_use":
-            self._calls[index] = bool(block.input)
+            if not block.id or not block.name:
+                raise Garbled("a tool use without its id or name")
+            self._calls[index] = as_json(block.input) if block.input else "{}"
             yield Calls(index, block.id, block.name)
-            if block.input:
-                yield Arguments(index, as_json(block.input))
 
     def _delta(self, index: int, delta: _Delta) -> Iterator[Delta]:
         match delta.type:
@@ -251,7 +253,7 @@ class Reader:
                 if index not in self._calls:
                     raise Garbled("arguments of a call that has not begun")
                 if delta.partial_json:
-                    self._calls[index] = True
+                    self._calls[index] = ""
                     yield Arguments(index, delta.partial_json)
             case other if other not in _SILENT_DELTAS:
                 raise Garbled(f"a delta {other[:64]!r} has no translation")

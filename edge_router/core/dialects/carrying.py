@@ -23,6 +23,10 @@ WHOLE_BYTES: Final = 8 * 1024 * 1024
 """An answer in one piece is translated whole, so it has to be held."""
 
 
+_NOT_PROMISED: Final = (Garbled, msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What reading or writing a target's answer may raise; the last of what is nested without end."""
+
+
 class Reader(Protocol):
     """A target's stream."""
 
@@ -74,7 +78,7 @@ class CarriedWhole:
             return Step(b"", Verdict.BROKEN)
         try:
             carried, self.tokens = self._carry(content)
-        except (Garbled, msgspec.DecodeError, UnicodeDecodeError) as error:
+        except _NOT_PROMISED as error:
             return self._broken(str(error))
         return Step(carried, Verdict.COMPLETE)
 
@@ -141,7 +145,7 @@ class CarriedEvents(Events):
                         self.tokens = Tokens(delta.usage.read, delta.usage.written)
                     if isinstance(delta, Failure):
                         return b"".join(said)
-            except (Garbled, msgspec.DecodeError, UnicodeDecodeError) as error:
+            except _NOT_PROMISED as error:
                 self._garbled = str(error)
                 break
         return b"".join(said)

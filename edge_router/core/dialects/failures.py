@@ -87,7 +87,7 @@ def read_failure(body: bytes) -> Failure | None:
     """The error that `body` tells, in any of the envelopes; None where it tells none."""
     try:
         told = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
     if isinstance(told, list) and told:
         told = told[0]  # Gemini, streamed without server-sent events

@@ -130,10 +130,11 @@ def read_usage(told: _Usage | None) -> Usage:
 
 def write_usage(usage: Usage) -> dict[str, Any]:
     """The `usageMetadata` object."""
+    candidates = max(0, usage.written - usage.thought)
     said = {
         "promptTokenCount": usage.read,
-        "candidatesTokenCount": max(0, usage.written - usage.thought),
-        "totalTokenCount": usage.read + usage.written,
+        "candidatesTokenCount": candidates,
+        "totalTokenCount": usage.read + candidates + usage.thought,
     }
     if usage.thought:
         said["thoughtsTokenCount"] = usage.thought
@@ -234,6 +235,8 @@ class Reader:
     def _part(self, part: _Part) -> Iterator[Delta]:
         call = part.function_call
         if call is not None:
+            if not call.name:
+                raise Garbled("a call without a name")
             text = as_json(call.args or {})
             key, self._calls = self._calls, self._calls + 1
             made = f"{self._id}/{key}/{call.name}/{text}".encode()

@@ -191,6 +191,11 @@ GARBLED = {
         Dialect.ANTHROPIC,
         sse({"type": "content_block_delta", "index": 0, "delta": {"type": "sound_delta"}}),
     ),
+    "a delta of nothing": (Dialect.ANTHROPIC, sse({"type": "content_block_delta", "index": 0})),
+    "a call without an id": (
+        Dialect.ANTHROPIC,
+        sse(*block(1, {"type": "tool_use", "id": "", "name": "f", "input": {}})),
+    ),
     "a server tool": (
         Dialect.ANTHROPIC,
         sse(*block(1, {"type": "server_tool_use", "id": "s", "name": "web_search", "input": {}})),
@@ -286,6 +291,19 @@ def test_an_anthropic_client_sees_that_a_target_is_thinking() -> None:
     content, _ = fed(opened(Kind.MESSAGES, Dialect.GEMINI), [STREAMS[Dialect.GEMINI]])
     assert content.count(b"event: ping") == 1
     assert b"thinking" not in content.replace(b"thinking_tokens", b"")
+
+
+@pytest.mark.parametrize("kind", [Kind.CHAT, Kind.RESPONSES, Kind.GEMINI])
+def test_a_call_may_begin_with_its_arguments(kind: Kind) -> None:
+    """As some servers of Anthropic's dialect have it."""
+    stream = sse(
+        {"type": "message_start", "message": _BEGUN},
+        *block(0, {"type": "tool_use", "id": "k", "name": "f", "input": {"a": 1}}),
+        {"type": "message_delta", "delta": {"stop_reason": "tool_use"}, "usage": {"output_tokens": 12}},
+        {"type": "message_stop"},
+    )
+    content, _ = fed(opened(kind, Dialect.ANTHROPIC), [stream])
+    assert seen_stream(kind, content)["calls"] == [("k", "f", {"a": 1})]
 
 
 @pytest.mark.parametrize("kind", [Kind.MESSAGES, Kind.GEMINI])

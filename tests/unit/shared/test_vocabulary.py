@@ -395,3 +395,22 @@ def test_probes_that_cost_money_are_rare_unless_said_otherwise() -> None:
     often = Monitor(id="m", kind="chat", interval_s=1.0)
     assert (often.interval_s, often.timeout_s) == (1.0, 1.0)
     assert Monitor.model_validate(often.model_dump()) == often
+
+
+@pytest.mark.parametrize("workers", [0, 65])
+def test_workers_are_bounded_and_an_edges(workers: int) -> None:
+    """1 to 64, and only an edge has several."""
+    edge = {
+        "role": "edge",
+        "id": "e",
+        "region": "r",
+        "state_dir": "/x",
+        "listen": "h:1",
+        "buses": {"r": "h:2"},
+    }
+    assert Node.model_validate(edge).workers == 1
+    assert Node.model_validate({**edge, "workers": 64}).workers == 64
+    with pytest.raises(ValidationError, match="workers"):
+        Node.model_validate({**edge, "workers": workers})
+    with pytest.raises(ValidationError, match="workers is for an edge"):
+        Node.model_validate({**edge, "role": "prober", "workers": 2})
