@@ -19,6 +19,7 @@ from edge_router.core.answers import Refusal, last_event
 from edge_router.core.attempts import Judgement
 from edge_router.core.body import Asked
 from edge_router.core.endpoints import Endpoint
+from edge_router.core.ladder.watch import Watch
 from edge_router.core.messages import answer_head, refusal_fields
 from edge_router.core.relay import FINISH_S, Events, Relay, Step, Verdict
 from edge_router.core.table import Candidate, RouteEntry
@@ -56,6 +57,8 @@ class Delivery(ABC):
     """By which targets are called, where that is not the endpoint's own."""
     _tokens = NONE
     """As the answer's last bytes say."""
+    _watch: Watch | None = None
+    """Of an answer that must be seen whole; of most, nobody's."""
 
     # Of the attempt under way, set as it begins:
     _candidate: Candidate
@@ -128,6 +131,8 @@ class Delivery(ABC):
         self._client.finished()
 
     def _take(self, step: Step) -> None:
+        if self._watch is not None and self._relay is not None:
+            step = self._watch.see(step, self._relay)
         content, verdict = step
         if verdict is Verdict.PASS and self._committed:
             # The common case of a stream; its idle time is long enough for the sweep's clock.

@@ -5,8 +5,6 @@ What an attempt is worth and whether the request may move is decided in `core.at
 they are called by the client's connection, by the target's, and by the sweep when `deadline` has passed.
 """
 
-from typing import Final
-
 from edge_router.adapters.interpreted import Interpreted
 from edge_router.adapters.struck import Struck
 from edge_router.adapters.tracing import CLIENT_GONE
@@ -27,7 +25,7 @@ from edge_router.core.attempts import (
 )
 from edge_router.core.choose import Nobody, Readiness, not_longer
 from edge_router.core.cooling import UNSAID, cooling_of
-from edge_router.core.error_body import TOLD_STATUSES, About, Told, read_error
+from edge_router.core.error_body import TOLD_STATUSES, Told, read_error
 from edge_router.core.fault_filter import Effect
 from edge_router.core.messages import call_request, plain_request, told
 from edge_router.core.promise import keeps
@@ -64,6 +62,9 @@ class Exchange(Interpreted):
         tracing = gateway.tracing
         if tracing is not None and tracing.wants(self.route.id, self._head.traceparent):
             self._trace = self._begun(tracing)
+        ladder = self.route.ladder
+        if ladder is not None and self._settled(ladder, now):
+            return
         try:
             candidate = gateway.chooser.first(self.route, now, self._key())
             if candidate.target.spliced is not self._endpoint.dialect:
@@ -237,11 +238,15 @@ class Exchange(Interpreted):
             self._connection = None
             if self._calls_for_json and head.good_json:
                 tokens = keeps(self._endpoint.kind, body)
-                if tokens is not None:
+                if tokens is not None and (self.route.ladder is None or self._keeps_promise(body)):
                     self._whole(head, body, tokens)
+                    if self.route.ladder is not None:
+                        self._store(head, body, self._gateway.monotonic())
                     return
         judgement = judge(head, self._endpoint, streamed=self._streamed, credential=self._lane.authenticated)
         self._judgement = judgement
+        if self.route.ladder is not None:
+            self._watch = self._watching(judgement)
         if head.status in TOLD_STATUSES and self._asked is not None:
             self._phase = Phase.BODY
             self._relay = Withheld()
@@ -309,7 +314,9 @@ class Exchange(Interpreted):
         self._failures += ((self._candidate.target.id, judgement.error),)
         lone = judgement.outcome is Outcome.FAILED and judgement.course is Course.MOVE
         other = self._other(now, lone=lone)
-        if judgement.course is Course.MOVE and not isinstance(other, Candidate):
+        hands_on = judgement.course is Course.MOVE and not isinstance(other, Candidate)
+        # Without an outcome it was the client's fault, at every target: nothing else answers that.
+        if hands_on and (judgement.outcome is None or not self._has_better(other, now)):
             self._failures = self._failures[:-1]
             self._phase = Phase.BODY
             self._relay = self._unread(head)
@@ -324,6 +331,7 @@ class Exchange(Interpreted):
         if self._relay.problem is None and isinstance(self._relay, Withheld):
             self._heard_out(self._relay)
             return
+        self._note_broken_promise()
         problem = self._relay.problem or NOT_JSON
         if problem.outcome is Outcome.THROTTLED:
             self._lane.cool(UNSAID, now)
@@ -431,16 +439,3 @@ class Exchange(Interpreted):
             target=other.target.id,
             trace_id=trace.traceparent[3:35] if trace is not None else None,
         )
-
-    def _nobody(self, nobody: Nobody) -> None:
-        if objection := self._say_nobody(nobody):
-            self._refuse(Refusal.UNTRANSLATABLE, objection)
-        elif nobody.shed:
-            self._refuse(Refusal.SHED, "this share of the traffic is turned away until there is capacity")
-        elif nobody.full:
-            self._refuse(Refusal.FULL, "every target of this route is at its capacity")
-        else:
-            self._refuse(Refusal.NO_TARGET, "this route has no target at the moment")
-
-
-_SAYS_NOTHING: Final = Told(About.OTHER)

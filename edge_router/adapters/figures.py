@@ -285,6 +285,7 @@ class EdgeCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         gateway = self._gateway
         yield from gateway.figures.metrics()
+        yield from gateway.rungs.metrics()
         yield from self._by_target()
         if gateway.fault_filter is not None:
             yield _counter(

@@ -20,6 +20,7 @@ from prometheus_client import CollectorRegistry
 from edge_router.adapters.exchange import Exchange
 from edge_router.adapters.failovers import FailoverLog
 from edge_router.adapters.figures import EdgeCollector, Figures
+from edge_router.adapters.ladder import Rungs
 from edge_router.adapters.lane import Lane
 from edge_router.adapters.listener import ClientConnection
 from edge_router.adapters.spared import Accounts
@@ -88,6 +89,7 @@ class Gateway:
         self.fault_filter = fault_filter
         self.figures = Figures()
         self.failovers = FailoverLog(now=clock.monotonic())
+        self.rungs = Rungs()
         self._loads = Loads()
         self.clients: set[ClientConnection] = set()
         self.exchanges: set[Exchange] = set()
@@ -160,6 +162,7 @@ class Gateway:
         self.table = table
         self.chooser.keep(table.routes)
         self.figures.keep(table.routes)
+        self.rungs.keep(table)
 
     # ------------------------------------------------------------ what others ask
 
@@ -273,6 +276,7 @@ class Gateway:
                 log.warning("fault lapsed: nobody renewed it", fault=name)
         self.figures.turn(now)
         self.failovers.turn(now)
+        self.rungs.turn(self.table.routes, now)
         for client in tuple(self.clients):
             if now >= client.deadline:
                 client.timed_out()

@@ -10,7 +10,8 @@ comes: the client sees its own dialect whoever answers, and the exchange judges 
 from abc import ABC, abstractmethod
 from typing import Final
 
-from edge_router.adapters.delivery import Delivery
+from edge_router.adapters.degrading import Degrading
+from edge_router.core.answers import Refusal
 from edge_router.core.attempts import Course, Judgement, judge
 from edge_router.core.choose import Nobody
 from edge_router.core.dialects.carrying import CarriedEvents, CarriedWhole
@@ -30,7 +31,7 @@ MAX_TRANSLATED_BYTES: Final = 4 * 1024 * 1024
 """Of a request's body: reading and writing it anew holds up everybody else for some 10 ms a MiB."""
 
 
-class Interpreted(Delivery, ABC):
+class Interpreted(Degrading, ABC):
     """See the module. Where the body is spliced, all of these stay as they are here."""
 
     _phase: Phase
@@ -44,10 +45,6 @@ class Interpreted(Delivery, ABC):
     """Targets in whose dialect the request cannot be said."""
     _objection = ""
     """Why not."""
-
-    @abstractmethod
-    def _key(self) -> bytes:
-        """What the strategy `hash` goes by."""
 
     @abstractmethod
     def _tried(self) -> list[str]:
@@ -128,6 +125,8 @@ class Interpreted(Delivery, ABC):
         self._judgement = judgement
         good = judgement.outcome is Outcome.OK
         self._response = translated_head(head, translation.content_type if good else b"application/json")
+        if self.route.ladder is not None:
+            self._watch = self._watching(judgement)
         self._phase = Phase.BODY
         if head.status in TOLD_STATUSES:
             self._relay = Withheld()
@@ -155,6 +154,19 @@ class Interpreted(Delivery, ABC):
                 self._tokens = relay.tokens
         super()._won(now)
 
-    def _say_nobody(self, nobody: Nobody) -> str:
-        """Why the request cannot be said to any target, if that is why there is none."""
-        return "" if nobody.full or nobody.shed or self._failures else self._objection
+    def _nobody(self, nobody: Nobody) -> None:
+        """There is no target to ask, or none in whose dialect the request can be said."""
+        lighter = self.route.lighter
+        if lighter is not None and (nobody.full or nobody.shed) and self._step_down(lighter):
+            return
+        if self._objection and not (nobody.full or nobody.shed or self._failures):
+            self._refuse(Refusal.UNTRANSLATABLE, self._objection)
+        elif nobody.shed:
+            self._refuse(Refusal.SHED, "this share of the traffic is turned away until there is capacity")
+        elif nobody.full:
+            self._refuse(Refusal.FULL, "every target of this route is at its capacity")
+        else:
+            self._refuse(Refusal.NO_TARGET, "this route has no target at the moment")
+
+
+_SAYS_NOTHING: Final = Told(About.OTHER)

@@ -43,6 +43,7 @@ class Refusal(Enum):
     NO_TARGET = _Shape(503, "no_target", "server_error", "overloaded_error")
     OVERLOADED = _Shape(503, "edge_overloaded", "server_error", "overloaded_error")
     TIMEOUT = _Shape(504, "upstream_timeout", "server_error", "timeout_error")
+    NOT_STORED = _Shape(504, "not_stored", "server_error", "timeout_error")
     VERSION = _Shape(505, "http_version", "invalid_request_error", "invalid_request_error")
 
     @property

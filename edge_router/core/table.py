@@ -12,7 +12,7 @@ cost         What a request needs is computed here once: header lines, model nam
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from itertools import accumulate
 from typing import Final, NamedTuple
@@ -20,6 +20,7 @@ from urllib.parse import quote, urlsplit
 
 import msgspec
 
+from edge_router.core.ladder.plan import Ladder, cache_line, ladder_of, lighter
 from edge_router.core.listings import Listing, listing_of
 from shared.vocabulary.base import NO_VERSION, Version
 from shared.vocabulary.config import ClientKey, FleetConfig, Route, Target
@@ -147,6 +148,10 @@ class RouteEntry:
     last_resort: tuple[Candidate, ...]
     """Excluded automatically and by nobody's word: asked only when nothing else is left."""
     score: ScoreWeights = EVEN_HANDED
+    ladder: Ladder | None = None
+    """What it has opted into for when no target answers; None for most."""
+    lighter: "RouteEntry | None" = None
+    """The route to step down to."""
     max_ejected: float = 0.5
     """Share of its targets that may be ejected for their share of failures."""
 
@@ -202,8 +207,13 @@ def build_table(
         document = documents.get(route.id)
         if document is not None and document.removed:
             continue
-        entry = _RouteBuilder(route, entries, nearness, region).build(document)
-        routes[route.id] = entry
+        routes[route.id] = _RouteBuilder(route, entries, nearness, region).build(document)
+    plain = dict(routes)
+    for route in (route for route in fleet.routes if route.id in plain):
+        entry = plain[route.id]
+        below = plain.get(route.degradation.step_down or "") if route.degradation is not None else None
+        if below is not None:
+            entry = routes[route.id] = replace(entry, lighter=lighter(below, entry))
         models.update((msgspec.json.encode(model), entry) for model in route.match.models)
         paths.update((path.rstrip("/").encode(), entry) for path in route.match.paths)
     return RouteTable(
@@ -300,6 +310,7 @@ class _RouteBuilder:
             shares=tuple(total / 1000 for total in accumulate(tier.share for tier in tiers)),
             last_resort=tuple(last_resort),
             score=ScoreWeights(**self._route.score.model_dump()),
+            ladder=ladder_of(self._route),
             max_ejected=self._route.max_ejected_permille / 1000,
         )
 
@@ -376,7 +387,7 @@ class _RouteBuilder:
             f"x-leeward-region: {target.region}\r\nx-leeward-target: {target.id}\r\n"
             f"x-leeward-tier: {tier}\r\nx-leeward-decision: {self._version}\r\n"
         )
-        return Candidate(target, weight, stamp.encode(), tier)
+        return Candidate(target, weight, stamp.encode() + cache_line(self._route), tier)
 
 
 def _check_tier(route: str, number: int, share: int, weights: list[int]) -> None:

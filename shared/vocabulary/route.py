@@ -5,6 +5,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from shared.vocabulary.base import ConfigModel, Id, Permille, PositiveSeconds
+from shared.vocabulary.degradation import Degradation
 from shared.vocabulary.monitor import Path, Text
 from shared.vocabulary.terms import Strategy
 
@@ -77,3 +78,7 @@ class Route(ConfigModel):
     max_ejected_permille: Permille = 500
     """Most of its targets that an edge leaves out for a mere share of failures; 1000: no bound."""
     stream_recovery: Literal["terminate"] = "terminate"
+    degradation: Degradation | None = None
+    """What clients get when no target answers; an error when absent."""
+    check_json: bool = False
+    """Answers to requests for JSON are read and, where the request has a schema, held against it."""
