@@ -5,6 +5,8 @@ What an attempt is worth and whether the request may move is decided in `core.at
 they are called by the client's connection, by the target's, and by the sweep when `deadline` has passed.
 """
 
+from typing import Final
+
 from edge_router.adapters.interpreted import Interpreted
 from edge_router.adapters.struck import Struck
 from edge_router.adapters.tracing import CLIENT_GONE
@@ -25,7 +27,7 @@ from edge_router.core.attempts import (
 )
 from edge_router.core.choose import Nobody, Readiness, not_longer
 from edge_router.core.cooling import UNSAID, cooling_of
-from edge_router.core.error_body import TOLD_STATUSES, Told, read_error
+from edge_router.core.error_body import TOLD_STATUSES, About, Told, read_error
 from edge_router.core.fault_filter import Effect
 from edge_router.core.messages import call_request, plain_request, told
 from edge_router.core.promise import keeps
@@ -439,3 +441,6 @@ class Exchange(Interpreted):
             target=other.target.id,
             trace_id=trace.traceparent[3:35] if trace is not None else None,
         )
+
+
+_SAYS_NOTHING: Final = Told(About.OTHER)

@@ -167,6 +167,3 @@ class Interpreted(Degrading, ABC):
             self._refuse(Refusal.FULL, "every target of this route is at its capacity")
         else:
             self._refuse(Refusal.NO_TARGET, "this route has no target at the moment")
-
-
-_SAYS_NOTHING: Final = Told(About.OTHER)
