@@ -192,7 +192,7 @@ class Degrading(Delivery):
         now = gateway.monotonic()
         own, self.route = self.route, lighter
         try:
-            candidate = gateway.chooser.first(lighter, now, self._key())
+            candidate = self._fit(gateway.chooser.first(lighter, now, self._key()), now)
         except Nobody:
             self.route = own
             return False
@@ -209,6 +209,9 @@ class Degrading(Delivery):
 
     @abstractmethod
     def _key(self) -> bytes: ...
+
+    @abstractmethod
+    def _fit(self, candidate: Candidate, now: float) -> Candidate: ...
 
     @abstractmethod
     def _attempt(self, candidate: Candidate, now: float) -> None: ...

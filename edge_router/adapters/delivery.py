@@ -7,6 +7,8 @@ builds upon this: as a subclass, for a second object would cost every request it
 
 import asyncio
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from edge_router.adapters.figures import BROKEN
@@ -55,6 +57,8 @@ class Delivery(ABC):
     """Something of an answer has gone to the client."""
     _extra = False
     """It has moved on beyond its free move."""
+    _paths: Mapping[str, bytes] = MappingProxyType({})
+    """By which targets are called, where that is not the endpoint's own."""
     _tokens = NONE
     """As the answer's last bytes say."""
     _watch: Watch | None = None
@@ -107,6 +111,10 @@ class Delivery(ABC):
         if head.patience_s is not None:
             total_s = min(total_s, head.patience_s)  # until the answer begins
         self._limit_at = self.deadline = now + total_s
+
+    def _client_call(self) -> tuple[bytes, Asked | None]:
+        """The call as its client wrote it."""
+        return self._body, self._asked
 
     # ------------------------------------------------------------ a target's answer
 
@@ -354,7 +362,8 @@ class Delivery(ABC):
         if self._trace is None and tracing is not None and tracing.affords(now):
             self._trace = self._begun(tracing)
             if self.attempts:
-                self._trace.attempt(self._candidate, self.attempts, self._attempt_at)
+                path = self._paths.get(self._candidate.target.id, b"")
+                self._trace.attempt(self._candidate, self.attempts, self._attempt_at, path)
         return self._trace
 
     def _drop_attempt(self) -> bool:

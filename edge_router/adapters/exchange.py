@@ -7,7 +7,7 @@ they are called by the client's connection, by the target's, and by the sweep wh
 
 from typing import Final
 
-from edge_router.adapters.degrading import Degrading
+from edge_router.adapters.interpreted import Interpreted
 from edge_router.adapters.resumption import Resumption
 from edge_router.adapters.struck import Struck
 from edge_router.adapters.upstream import Connection
@@ -34,12 +34,13 @@ from edge_router.core.promise import keeps
 from edge_router.core.relay import NOT_JSON, Events, Opaque, Problem, Relay, Verdict, Whole, Withheld
 from edge_router.core.strategies import affinity
 from edge_router.core.table import Candidate
+from edge_router.core.transcript import RECOVERABLE
 from edge_router.core.wire import ResponseHead
 from shared.classify import Classified, Fault, Phase, of_fault
 from shared.vocabulary.terms import Outcome, Strategy
 
 
-class Exchange(Resumption, Degrading):
+class Exchange(Resumption, Interpreted):
     """See the module. The sweep calls `timed_out` soon after `deadline`."""
 
     _again: Candidate | None = None
@@ -66,12 +67,14 @@ class Exchange(Resumption, Degrading):
         ladder = self.route.ladder
         if ladder is not None and self._settled(ladder, now):
             return
-        if self.route.streams is not None and self._streamed:
+        if self.route.streams is not None and self._streamed and self._endpoint.kind in RECOVERABLE:
             if ladder is not None:
                 self._read_call()  # as the client wrote it
             self._attend(self.route.streams)
         try:
             candidate = gateway.chooser.first(self.route, now, self._key())
+            if candidate.target.spliced is not self._endpoint.dialect:
+                candidate = self._fit(candidate, now)
         except Nobody as nobody:
             self._nobody(nobody)
         else:
@@ -146,7 +149,7 @@ class Exchange(Resumption, Degrading):
         self._resort = now < lane.spared.until
         self._trial = lane.begin(now)
         if self._trace is not None:
-            self._trace.attempt(candidate, self.attempts, now)
+            self._trace.attempt(candidate, self.attempts, now, self._paths.get(candidate.target.id, b""))
         faults = gateway.fault_filter
         if faults is not None and faults.in_force:
             effect = faults.strike(candidate.target.id, now)
@@ -164,7 +167,7 @@ class Exchange(Resumption, Degrading):
         struck = Struck(
             self,
             effect,
-            kind=self._endpoint.kind,
+            kind=self._endpoint.kind if self._translation is None else self._translation.endpoint.kind,
             dialect=self._candidate.target.dialect,
             choices=self._asked.choices if self._streamed and self._asked is not None else None,
         )
@@ -209,8 +212,7 @@ class Exchange(Resumption, Degrading):
         if len(self._body) > REPLAY_BYTES:
             self._body = b""  # too large to be kept: its one attempt is under way
             self._spent = True
-            if self._recovery is not None:
-                self._recovery.forget()
+            self._forget()
 
     def _request(self) -> list[bytes | memoryview]:
         head, asked, lane = self._head, self._asked, self._lane
@@ -224,6 +226,8 @@ class Exchange(Resumption, Degrading):
             return plain_request(
                 prefix, head, trace, self.request_id, self._body, self._client.forwarded(head)
             )
+        if self._wording is not None:
+            return self._worded_request(self._wording, trace)
         prefix = lane.prefix(b"POST", self._endpoint.suffix + head.query)
         return call_request(prefix, head, trace, self.request_id, self._body, asked, lane.entry.model_json)
 
@@ -234,6 +238,9 @@ class Exchange(Resumption, Degrading):
         self._response = head
         if self._trace is not None:
             self._trace.passed(body)
+        if self._translation is not None:
+            self._answered_otherwise(self._translation, head, body, done)
+            return
         if done:
             self._connection = None
             if self._calls_for_json and head.good_json:
@@ -305,7 +312,7 @@ class Exchange(Resumption, Degrading):
         error = read_error(head.status, body)
         judgement = self._judgement = judge_error(self._judgement, error)
         if judgement.course is Course.PASS:
-            self._relay = Opaque()
+            self._relay = self._unread(head)
             self._take(self._relay.feed(body, withheld.done))
         else:
             self._unwelcome(judgement, head, body, withheld.done, error)
@@ -328,7 +335,7 @@ class Exchange(Resumption, Degrading):
         if hands_on and (judgement.outcome is None or not self._has_better(other, now)):
             self._failures = self._failures[:-1]
             self._phase = Phase.BODY
-            self._relay = Opaque()
+            self._relay = self._unread(head)
             self._take(self._relay.feed(body, done))
             return
         self._drop_attempt()
@@ -379,6 +386,9 @@ class Exchange(Resumption, Degrading):
         if trace is not None:
             trace.attempt_ended(status, error, now, outcome=outcome)
 
+    def _tried(self) -> list[str]:
+        return [*(target for target, _ in self._failures), *self._too_short, *self._unable]
+
     def _other(self, now: float, *, lone: bool) -> Candidate | Nobody | None:
         """Another target, if this request may have one; None when it may not move. `lone` failures (a 5xx, a
         reset) may be accidents: where there is no other target, the same one is asked once more."""
@@ -394,9 +404,9 @@ class Exchange(Resumption, Degrading):
             gateway.figures.budget_spent += 1
             return None
         try:
-            tried = [*(target for target, _ in self._failures), *self._too_short]
+            tried = self._tried()
             last = self.attempts == MAX_ATTEMPTS - 1
-            return gateway.chooser.another(self.route, tried, now, self._key(), last=last)
+            return self._fit(gateway.chooser.another(self.route, tried, now, self._key(), last=last), now)
         except Nobody as nobody:
             lone = lone and moves == 0 and self._lane.admission.demerits <= 1
             return self._candidate if lone and now + AGAIN_MOST_S < self._limit_at else nobody
@@ -449,17 +459,6 @@ class Exchange(Resumption, Degrading):
             target=other.target.id,
             trace_id=trace.traceparent[3:35] if trace is not None else None,
         )
-
-    def _nobody(self, nobody: Nobody) -> None:
-        lighter = self.route.lighter
-        if lighter is not None and (nobody.full or nobody.shed) and self._step_down(lighter):
-            return
-        if nobody.shed:
-            self._refuse(Refusal.SHED, "this share of the traffic is turned away until there is capacity")
-        elif nobody.full:
-            self._refuse(Refusal.FULL, "every target of this route is at its capacity")
-        else:
-            self._refuse(Refusal.NO_TARGET, "this route has no target at the moment")
 
 
 _SAYS_NOTHING: Final = Told(About.OTHER)

@@ -19,6 +19,7 @@ from edge_router.core.reception import (
     Turned,
     admit,
     dialect_of,
+    listed,
     route_of,
     too_large,
 )
@@ -376,9 +377,9 @@ class ClientConnection(asyncio.Protocol):
         gateway = self._gateway
         endpoint = admitted.endpoint
         if endpoint.kind is Kind.MODELS:
-            self._list_models(admitted)
+            self._list_models(head, admitted)
             return
-        route, asked = route_of(admitted, body)
+        route, asked = route_of(admitted, head, body)
         now, scope = gateway.monotonic(), admitted.scope
         permit = None
         if scope.limits is not None or route.overload is not None:
@@ -392,10 +393,10 @@ class ClientConnection(asyncio.Protocol):
         self._exchange = exchange
         exchange.begin()
 
-    def _list_models(self, admitted: Admitted) -> None:
+    def _list_models(self, head: RequestHead, admitted: Admitted) -> None:
         self.send(
             models_listed(
-                admitted.scope.models,
+                listed(admitted, head),
                 decision=str(admitted.table.head),
                 mode=self._gateway.mode_name,
                 connection=self.connection_line(delimited=True),

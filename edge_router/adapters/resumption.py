@@ -8,6 +8,7 @@ from abc import abstractmethod
 
 from edge_router.adapters.delivery import NEVER, Delivery
 from edge_router.core.answers import Refusal, last_event
+from edge_router.core.body import Asked
 from edge_router.core.choose import Nobody
 from edge_router.core.cooling import UNSAID
 from edge_router.core.ladder.watch import BROKEN_PROMISE
@@ -22,12 +23,24 @@ class Resumption(Delivery):
 
     _paused = False
     """The client reads slower than the target writes."""
+    _own: tuple[bytes, Asked] | None = None
+    """The call as its client wrote it, where it is sent otherwise."""
 
     def _attend(self, rules: StreamRules) -> None:
         """A stream begins whose route asks for more than that broken ones end in-band."""
         assert self._asked is not None
+        self._own = self._body, self._asked
         self._recovery = Recovery(self._endpoint.kind, rules, self._body, self._asked)
         self._body, self._asked = self._recovery.request
+
+    def _client_call(self) -> tuple[bytes, Asked | None]:
+        return self._own or super()._client_call()
+
+    def _forget(self) -> None:
+        """The call is too large to be kept."""
+        self._own = None
+        if self._recovery is not None:
+            self._recovery.forget()
 
     def _reframe(self, other: Candidate) -> None:
         """What `other` is sent, for it to go on with what the client has."""

@@ -238,8 +238,8 @@ class Trace:
         """Of the server span."""
         return self._server.traceparent
 
-    def attempt(self, candidate: Candidate, number: int, began: float) -> None:
-        """An attempt begins, or began."""
+    def attempt(self, candidate: Candidate, number: int, began: float, path: bytes = b"") -> None:
+        """An attempt begins, or began. `path` is what the target is called by, where not the endpoint's own."""
         target, endpoint = candidate.target, self._endpoint
         self._target = target.id
         attributes: dict[str, str | bool | int | float] = {
@@ -255,7 +255,7 @@ class Trace:
         if endpoint.kind is not Kind.PLAIN:
             scheme, host, port = target.origin
             attributes["url.full"] = (
-                f"{scheme}://{host}:{port}{(target.base_path + endpoint.suffix).decode()}"
+                f"{scheme}://{host}:{port}{(target.base_path + (path or endpoint.suffix)).decode()}"
             )
             model = target.model_json[1:-1].decode("utf-8", "replace")
             attributes |= self._call

@@ -1,6 +1,7 @@
 """The edge's own answers: errors in each dialect's envelope, whole or as the last event of a broken stream.
 
-Shapes as the official SDKs parse them: OpenAI "Error codes", Anthropic "Errors", RFC 9457 for plain HTTP.
+Shapes as the official SDKs parse them: OpenAI "Error codes", Anthropic "Errors", Google's "Errors" (google.rpc.Status,
+whose details name our reason), RFC 9457 for plain HTTP.
 """
 
 from collections.abc import Mapping
@@ -26,6 +27,7 @@ class Refusal(Enum):
 
     MALFORMED = _Shape(400, "malformed_request", "invalid_request_error", "invalid_request_error")
     BAD_BODY = _Shape(400, "invalid_body", "invalid_request_error", "invalid_request_error")
+    UNTRANSLATABLE = _Shape(400, "not_translatable", "invalid_request_error", "invalid_request_error")
     NO_KEY = _Shape(401, "invalid_api_key", "invalid_request_error", "authentication_error")
     KEY_WITHOUT_ROUTE = _Shape(403, "model_not_allowed", "permission_error", "permission_error")
     NO_MODEL = _Shape(404, "model_not_found", "invalid_request_error", "not_found_error")
@@ -119,8 +121,38 @@ def last_event(kind: Kind, code: str, message: str) -> bytes:
         failure = {"type": "server_error", "code": code, "message": message, "param": None}
         failed = {"type": "error", "code": code, "message": message, "param": None, "error": failure}
         return b"event: error\ndata: %b\n\n" % msgspec.json.encode(failed)
+    if kind is Kind.GEMINI:
+        return b"data: %b\n\n" % gemini_error(502, code, message)
     wrapped = {"error": {"message": message, "type": "server_error", "param": None, "code": code}}
     return b"data: %b\n\n" % msgspec.json.encode(wrapped)
+
+
+def gemini_error(status: int, code: str, message: str) -> bytes:
+    """An error in Google's envelope; `code` becomes the reason of its details (google.rpc.ErrorInfo)."""
+    info = {
+        "@type": "type.googleapis.com/google.rpc.ErrorInfo",
+        "reason": code.upper(),
+        "domain": "leeward",
+    }
+    named = _RPC_CODES.get(status, "INVALID_ARGUMENT" if status < 500 else "INTERNAL")
+    error = {"code": status, "message": message, "status": named, "details": [info]}
+    return msgspec.json.encode({"error": error})
+
+
+_RPC_CODES: Final[Mapping[int, str]] = {
+    401: "UNAUTHENTICATED",
+    403: "PERMISSION_DENIED",
+    404: "NOT_FOUND",
+    408: "DEADLINE_EXCEEDED",
+    409: "ABORTED",
+    429: "RESOURCE_EXHAUSTED",
+    499: "CANCELLED",
+    501: "UNIMPLEMENTED",
+    502: "UNAVAILABLE",
+    503: "UNAVAILABLE",
+    504: "DEADLINE_EXCEEDED",
+}
+"""google.rpc.Code by HTTP status."""
 
 
 def _error_body(refusal: Refusal, message: str, dialect: Dialect) -> bytes:
@@ -131,5 +163,7 @@ def _error_body(refusal: Refusal, message: str, dialect: Dialect) -> bytes:
         )
     if dialect is Dialect.HTTP:
         return msgspec.json.encode({"title": shape.code, "status": shape.status, "detail": message})
+    if dialect is Dialect.GEMINI:
+        return gemini_error(shape.status, shape.code, message)
     error = {"message": message, "type": shape.openai_type, "param": None, "code": shape.code}
     return msgspec.json.encode({"error": error})

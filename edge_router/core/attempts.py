@@ -66,6 +66,7 @@ _FAILED: Final = Judgement(Course.MOVE, Outcome.FAILED, "http_response_status")
 _CREDENTIAL: Final = Judgement(Course.REPLACE, Outcome.FAILED, "upstream_credential_refused")
 _GARBLED: Final = Judgement(Course.REPLACE, Outcome.GARBLED, "http_protocol_error")
 _TOLD: Final[Mapping[About, Judgement]] = {
+    About.KEY: _CREDENTIAL,
     About.TOO_LONG: Judgement(Course.MOVE, None, "context_length_exceeded", longer=True),
     About.NO_MODEL: Judgement(Course.REPLACE, Outcome.FAILED, "upstream_model_unknown"),
     About.QUOTA: Judgement(Course.REPLACE, Outcome.THROTTLED, "upstream_quota_exhausted"),
@@ -123,6 +124,8 @@ def within_budget(*, moves: int, extra_active: int, active: int, least: int = BU
 OVERLOAD_ERRORS: Final[Mapping[str, Outcome]] = {
     "overloaded_error": Outcome.THROTTLED,
     "rate_limit_error": Outcome.THROTTLED,
+    "RESOURCE_EXHAUSTED": Outcome.THROTTLED,
+    "UNAVAILABLE": Outcome.THROTTLED,
 }
 """In-band errors before the first byte of an answer that say busy; any other is FAILED."""
 

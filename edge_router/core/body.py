@@ -41,6 +41,8 @@ def read_call(body: bytes) -> Asked:
         members = _MEMBERS.decode(body)
     except msgspec.DecodeError as error:
         raise Unreadable(f"the body is not a JSON object: {error}") from None
+    except RecursionError:
+        raise Unreadable("the body is nested too deeply") from None
     raw = members.get("model")
     if raw is None:
         raise Unreadable("the body has no model")
@@ -63,6 +65,20 @@ def read_call(body: bytes) -> Asked:
         1 if n is None else _count(n),
         not _STATEFUL.isdisjoint(members) and any(_meant(members.get(name)) for name in _STATEFUL),
     )
+
+
+def members_of(body: bytes) -> dict[str, msgspec.Raw]:
+    """The top-level members of a body that need not name a model. Raises Unreadable, also when a key is there twice."""
+    try:
+        members = _MEMBERS.decode(body)
+    except msgspec.DecodeError as error:
+        raise Unreadable(f"the body is not a JSON object: {error}") from None
+    except RecursionError:
+        raise Unreadable("the body is nested too deeply") from None
+    lengths = sum(len(name) + len(value) + 4 for name, value in members.items())
+    if lengths + 1 != len(body) and len(_PAIRS.decode(body)) != len(members):
+        raise Unreadable("the body has a top-level key twice")
+    return members
 
 
 class _Key:

@@ -16,6 +16,8 @@ class Kind(StrEnum):
     EMBEDDINGS = "embeddings"
     RESPONSES = "responses"
     MESSAGES = "messages"
+    GEMINI = "gemini"
+    GEMINI_EMBEDDINGS = "gemini_embeddings"
     MODELS = "models"
     PLAIN = "plain"
 
@@ -42,9 +44,30 @@ ENDPOINTS: Final[Mapping[bytes, Endpoint]] = {
     b"/v1/messages": Endpoint(Kind.MESSAGES, b"POST", Dialect.ANTHROPIC, b"/messages", "chat"),
     b"/v1/models": Endpoint(Kind.MODELS, b"GET", Dialect.OPENAI, b"/models", "models"),
 }
+GEMINI_METHODS: Final[Mapping[bytes, Endpoint]] = {
+    b"generateContent": Endpoint(
+        Kind.GEMINI, b"POST", Dialect.GEMINI, b":generateContent", "generate_content"
+    ),
+    b"streamGenerateContent": Endpoint(
+        Kind.GEMINI, b"POST", Dialect.GEMINI, b":streamGenerateContent?alt=sse", "generate_content"
+    ),
+    b"embedContent": Endpoint(
+        Kind.GEMINI_EMBEDDINGS, b"POST", Dialect.GEMINI, b":embedContent", "embeddings"
+    ),
+    b"batchEmbedContents": Endpoint(
+        Kind.GEMINI_EMBEDDINGS, b"POST", Dialect.GEMINI, b":batchEmbedContents", "embeddings"
+    ),
+}
+"""Gemini's calls, by what follows the model in the path; `suffix` comes behind `/models/{model}`
+("Gemini API: REST reference")."""
+MODELS_OF: Final[Mapping[Dialect, Endpoint]] = {
+    Dialect.OPENAI: ENDPOINTS[b"/v1/models"],
+    Dialect.ANTHROPIC: Endpoint(Kind.MODELS, b"GET", Dialect.ANTHROPIC, b"/models", "models"),
+    Dialect.GEMINI: Endpoint(Kind.MODELS, b"GET", Dialect.GEMINI, b"/models", "models"),
+}
+"""The list of models, and each entry of it."""
 PLAIN: Final = Endpoint(Kind.PLAIN, b"", Dialect.HTTP, b"", "http")
 """Any path that a route takes by its prefix."""
 
-MODEL_PATHS: Final = frozenset(ENDPOINTS)
 IDEMPOTENT: Final = frozenset({b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE", b"TRACE"})
 """RFC 9110, section 9.2.2."""

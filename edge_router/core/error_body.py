@@ -5,6 +5,7 @@ documented code or type decides; where a provider has none for a case, the docum
 
     too long    the prompt does not fit this model's context window: a longer one may take it
     no model    the model's name is unknown there. The client's name was good here, so it is the fleet's mistake
+    key         the credential is refused: Google says so with 400, and the reason in the details
     quota       the account has no money or no quota left: nothing changes within a minute
 
 Sources: OpenAI "Error codes"; Anthropic "Errors"; Google "Gemini API troubleshooting" and google.rpc.Code, with
@@ -29,6 +30,7 @@ class About(Enum):
     TOO_LONG = "too long"
     NO_MODEL = "no model"
     QUOTA = "quota"
+    KEY = "key"
 
 
 class Told(NamedTuple):
@@ -75,6 +77,8 @@ def read_error(status: int, body: bytes) -> Told:
     if status == 404:
         unknown = codes & _NO_MODEL_CODES or message.startswith(_NO_MODEL_BEGINNINGS)
         return Told(About.NO_MODEL) if unknown else _NOTHING
+    if status == 400 and any(detail.get("reason") == "API_KEY_INVALID" for detail in details):
+        return Told(About.KEY)
     if status in (400, 413) and (codes & _TOO_LONG_CODES or message.startswith(_TOO_LONG_BEGINNINGS)):
         return Told(About.TOO_LONG)
     return Told(About.OTHER, _retry_s(details))

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Final, Literal, NamedTuple
 import msgspec
 from pydantic import ConfigDict, Field, StringConstraints, model_validator
 
+from edge_router.core.answers import gemini_error
 from edge_router.core.endpoints import Kind
 from edge_router.core.sse import EVENT_END, LINE_END, MAX_EVENT_BYTES, EventReader
 from edge_router.core.wire import ResponseHead, parse_response_head, status_line_of
@@ -216,6 +217,8 @@ def _error_body(dialect: Dialect, status: int, kind: str) -> bytes:
         return msgspec.json.encode({"type": "error", "error": {"type": kind, "message": message}})
     if dialect is Dialect.HTTP:
         return msgspec.json.encode({"title": kind, "status": status, "detail": message})
+    if dialect is Dialect.GEMINI:
+        return gemini_error(status, "fault_filter", message)
     return msgspec.json.encode(
         {"error": {"message": message, "type": kind, "param": None, "code": "fault_filter"}}
     )

@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Final, NamedTuple
 
-import msgspec
-
+from edge_router.core.listings import Listing, listing_of
 from shared.vocabulary.client_key import ClientKey, Priority
 from shared.vocabulary.route import Route
 
@@ -33,8 +32,7 @@ class KeyScope:
 
     routes: frozenset[str] | None
     """None for all."""
-    models: bytes
-    """The answer to GET /v1/models."""
+    models: Listing
     tenant: str
     """The key's id, by which its requests are counted."""
     limits: KeyLimits | None = None
@@ -45,7 +43,7 @@ class KeyScope:
 def scopes_of(keys: Iterable[ClientKey], routes: Sequence[Route]) -> dict[str, KeyScope]:
     """By SHA-256 of the key, hex. Keys are many and what they reach is of few kinds, so equal ones are resolved
     once."""
-    known: dict[tuple[str, ...], tuple[frozenset[str] | None, bytes]] = {}
+    known: dict[tuple[str, ...], tuple[frozenset[str] | None, Listing]] = {}
     scopes: dict[str, KeyScope] = {}
     for key in keys:
         reach = known.get(key.routes)
@@ -59,12 +57,8 @@ def scopes_of(keys: Iterable[ClientKey], routes: Sequence[Route]) -> dict[str, K
 _UNLIMITED: Final = KeyLimits(None, None, None)
 
 
-def _reach(patterns: tuple[str, ...], routes: Sequence[Route]) -> tuple[frozenset[str] | None, bytes]:
+def _reach(patterns: tuple[str, ...], routes: Sequence[Route]) -> tuple[frozenset[str] | None, Listing]:
     mine = [route for route in routes if any(fnmatchcase(route.id, pattern) for pattern in patterns)]
-    models = [model for route in mine for model in route.match.models]
-    listing = {
-        "object": "list",
-        "data": [{"id": name, "object": "model", "created": 0, "owned_by": "leeward"} for name in models],
-    }
+    listing = listing_of(model for route in mine for model in route.match.models)
     everything = patterns == _EVERYTHING
-    return None if everything else frozenset(r.id for r in mine), msgspec.json.encode(listing)
+    return None if everything else frozenset(r.id for r in mine), listing

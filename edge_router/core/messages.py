@@ -15,6 +15,7 @@ _NOBODY_ASKED: Final = {
     Refusal.FULL: "connection_limit_reached",
     Refusal.SHED: "http_request_denied",
     Refusal.NOT_STORED: "proxy_internal_response",
+    Refusal.UNTRANSLATABLE: "http_request_error",
 }
 
 _RATE_LIMITS: Final = re.compile(rb"^x-ratelimit-[^\r\n]*\r\n", re.MULTILINE)
@@ -36,6 +37,18 @@ def call_request(
         return [b"".join((prefix, head.forward, trace, framing, body[:start], model, body[end:]))]
     view = memoryview(body)
     return [b"".join((prefix, head.forward, trace, framing)), view[:start], model, view[end:]]
+
+
+def worded_request(
+    prefix: bytes, fields: bytes, trace: bytes, request_id: bytes, body: bytes
+) -> list[bytes | memoryview]:
+    """A model call for a target in words of its own."""
+    framing = b"content-length: %d\r\nx-leeward-request-id: %b\r\naccept-encoding: identity\r\n\r\n" % (
+        len(body),
+        request_id,
+    )
+    lines = b"".join((prefix, fields, trace, framing))
+    return [lines + body] if len(body) < JOIN_BYTES else [lines, body]
 
 
 def plain_request(
@@ -77,6 +90,19 @@ def answer_head(
     if b"x-ratelimit-" in connection:
         forward = _RATE_LIMITS.sub(b"", forward)  # the target's are those of the edge's account
     return b"".join((response.status_line, forward, stamp, who, framing, status, connection, b"\r\n"))
+
+
+def translated_head(head: ResponseHead, content_type: bytes) -> ResponseHead:
+    """The head of an answer whose content is written anew: what the target said of its own content is left out,
+    and the length is not known yet."""
+    forward = b"content-type: %b\r\n%b" % (content_type, _OF_CONTENT.sub(b"", head.forward))
+    return head._replace(content_length=None, forward=forward, lines=b"")
+
+
+_OF_CONTENT: Final = re.compile(
+    rb"^(?:content-[^:\r\n]*|etag|last-modified|accept-ranges|digest|repr-digest|age):[^\r\n]*\r\n",
+    re.MULTILINE,
+)
 
 
 def refusal_fields(

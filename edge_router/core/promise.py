@@ -47,6 +47,38 @@ class _Message(msgspec.Struct):
     usage: msgspec.Raw = _NO_USAGE
 
 
+class _Candidate(msgspec.Struct, rename="camel"):
+    finish_reason: str | msgspec.UnsetType | None = msgspec.UNSET
+
+
+class _Feedback(msgspec.Struct, rename="camel"):
+    block_reason: str | None = None
+
+
+class _Generated(msgspec.Struct, rename="camel"):
+    candidates: list[_Candidate] = []
+    prompt_feedback: _Feedback | None = None
+    error: Any = None
+    usage_metadata: msgspec.Raw = _NO_USAGE
+
+
+class _Values(msgspec.Struct):
+    values: msgspec.Raw
+
+
+class _Embedded(msgspec.Struct, rename="camel"):
+    embedding: _Values | None = None
+    embeddings: list[_Values] = []
+    error: Any = None
+    usage_metadata: msgspec.Raw = _NO_USAGE
+
+
+class _GeminiUsage(msgspec.Struct, rename="camel"):
+    prompt_token_count: int | None = None
+    candidates_token_count: int | None = None
+    thoughts_token_count: int | None = None
+
+
 class _Usage(msgspec.Struct):
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
@@ -60,6 +92,9 @@ _VECTORS: Final = msgspec.json.Decoder(_Vectors)
 _RESPONSE: Final = msgspec.json.Decoder(_Response)
 _MESSAGE: Final = msgspec.json.Decoder(_Message)
 _USAGE: Final = msgspec.json.Decoder(_Usage)
+_GENERATED: Final = msgspec.json.Decoder(_Generated)
+_EMBEDDED: Final = msgspec.json.Decoder(_Embedded)
+_GEMINI_USAGE: Final = msgspec.json.Decoder(_GeminiUsage)
 
 
 def keeps(kind: Kind, content: bytes) -> Tokens | None:
@@ -107,6 +142,38 @@ def _is_message(content: bytes) -> Tokens | None:
     return _told(answer.usage) if answer.error is None and answer.stop_reason is not None else None
 
 
+def _is_generated(content: bytes) -> Tokens | None:
+    answer = _GENERATED.decode(content)
+    if answer.error is not None:
+        return None
+    if not answer.candidates:
+        feedback = answer.prompt_feedback
+        refused = feedback is not None and bool(feedback.block_reason)
+        return _told_by_gemini(answer.usage_metadata) if refused else None
+    if all(candidate.finish_reason is not None for candidate in answer.candidates):
+        return _told_by_gemini(answer.usage_metadata)
+    return None
+
+
+def _is_embedded(content: bytes) -> Tokens | None:
+    answer = _EMBEDDED.decode(content)
+    if answer.error is not None or not (answer.embedding or answer.embeddings):
+        return None
+    return _told_by_gemini(answer.usage_metadata)
+
+
+def _told_by_gemini(usage: msgspec.Raw) -> Tokens:
+    if usage is _NO_USAGE:
+        return NONE
+    try:
+        counts = _GEMINI_USAGE.decode(usage)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return NONE
+    read = counts.prompt_token_count or 0
+    written = (counts.candidates_token_count or 0) + (counts.thoughts_token_count or 0)
+    return Tokens(read, written) if read > 0 or written > 0 else NONE
+
+
 def _is_json(content: bytes) -> Tokens | None:
     _VALUE.decode(content)
     return NONE if content.lstrip()[:1] in (b"{", b"[") else None
@@ -118,6 +185,8 @@ _CHECKS: Final[Mapping[Kind, Callable[[bytes], Tokens | None]]] = {
     Kind.EMBEDDINGS: _is_vectors,
     Kind.RESPONSES: _is_response,
     Kind.MESSAGES: _is_message,
+    Kind.GEMINI: _is_generated,
+    Kind.GEMINI_EMBEDDINGS: _is_embedded,
     Kind.MODELS: _is_json,
     Kind.PLAIN: _is_json,
 }

@@ -9,8 +9,10 @@ from typing import Final, NamedTuple
 
 from edge_router.core.answers import Refusal
 from edge_router.core.body import Asked, Unreadable, read_call
-from edge_router.core.endpoints import ENDPOINTS, PLAIN, Endpoint
+from edge_router.core.endpoints import PLAIN, Endpoint, Kind
+from edge_router.core.gemini_calls import read_gemini_call
 from edge_router.core.keys import KeyScope
+from edge_router.core.paths import dialect_at
 from edge_router.core.table import RouteEntry, RouteTable
 from edge_router.core.wire import RequestHead
 from shared.vocabulary.terms import Dialect
@@ -42,9 +44,9 @@ class Admitted(NamedTuple):
 
 def admit(table: RouteTable, head: RequestHead, most_bytes: int) -> Admitted:
     """Whether `head` may come in, with a body of `most_bytes` at most. Raises Turned."""
-    endpoint = ENDPOINTS.get(head.path)
+    endpoint = head.asking.endpoint
     route = None
-    if endpoint is None:
+    if endpoint is None or (endpoint.kind is Kind.MODELS and _asks_otherwise(head)):
         route = _by_path(table, head.path)
         endpoint = PLAIN
     elif head.method != endpoint.method:
@@ -58,7 +60,7 @@ def admit(table: RouteTable, head: RequestHead, most_bytes: int) -> Admitted:
     if scope is None:
         raise Turned(
             Refusal.NO_KEY,
-            "no valid key was shown: send one as `Authorization: Bearer KEY` or `x-api-key`",
+            "no valid key was shown: send one as `Authorization: Bearer KEY`, `x-api-key` or `x-goog-api-key`",
             endpoint.dialect,
             b'www-authenticate: Bearer realm="leeward"\r\n',
         )
@@ -66,37 +68,54 @@ def admit(table: RouteTable, head: RequestHead, most_bytes: int) -> Admitted:
         raise Turned(Refusal.KEY_WITHOUT_ROUTE, f"this key may not use route {route.id}", endpoint.dialect)
     if head.content_length is not None and head.content_length > most_bytes:
         raise too_large(endpoint.dialect, most_bytes)
+    if head.asking.objection:
+        raise Turned(Refusal.MALFORMED, head.asking.objection, endpoint.dialect)
     return Admitted(table, endpoint, scope, route)
 
 
-def route_of(admitted: Admitted, body: bytes) -> tuple[RouteEntry, Asked | None]:
+def route_of(admitted: Admitted, head: RequestHead, body: bytes) -> tuple[RouteEntry, Asked | None]:
     """The route that takes the request, and for a model call what it asks. Raises Turned."""
     if admitted.route is not None:
         return admitted.route, None
     dialect = admitted.endpoint.dialect
     try:
-        asked = read_call(body)
+        asked = read_call(body) if head.asking.model is None else read_gemini_call(head.asking, body)
     except Unreadable as error:
         raise Turned(Refusal.BAD_BODY, str(error), dialect) from None
     route = admitted.table.models.get(asked.model)
-    if route is None or route.dialect is not dialect:
-        name = asked.model[1:-1].decode("utf-8", "replace")[:256]
-        raise Turned(Refusal.NO_MODEL, f"there is no model {name!r} here", dialect)
+    if route is None or route.dialect is Dialect.HTTP:
+        raise _no_model(asked.model, dialect)
     scope = admitted.scope
     if scope.routes is not None and route.id not in scope.routes:
         raise Turned(Refusal.KEY_WITHOUT_ROUTE, f"this key may not use route {route.id}", dialect)
     return route, asked
 
 
+def listed(admitted: Admitted, head: RequestHead) -> bytes:
+    """The models that the key may ask for, or the one that the path names. Raises Turned."""
+    dialect, model = admitted.endpoint.dialect, head.asking.model
+    if model is None:
+        return admitted.scope.models.whole[dialect]
+    entry = admitted.scope.models.entry(model, dialect)
+    if entry is None:
+        raise _no_model(model, dialect)
+    return entry
+
+
 def dialect_of(head: RequestHead) -> Dialect:
     """In which envelope to tell the sender of `head` about an error."""
-    endpoint = ENDPOINTS.get(head.path)
-    return endpoint.dialect if endpoint is not None else Dialect.OPENAI
+    endpoint = head.asking.endpoint
+    return endpoint.dialect if endpoint is not None else dialect_at(head.path)
 
 
 def too_large(dialect: Dialect, most_bytes: int) -> Turned:
     """The body is over the limit."""
     return Turned(Refusal.TOO_LARGE, f"the body is over {most_bytes} bytes", dialect)
+
+
+def _no_model(model: bytes, dialect: Dialect) -> Turned:
+    name = model[1:-1].decode("utf-8", "replace")[:256]
+    return Turned(Refusal.NO_MODEL, f"there is no model {name!r} here", dialect)
 
 
 def _by_path(table: RouteTable, path: bytes) -> RouteEntry:
@@ -106,4 +125,10 @@ def _by_path(table: RouteTable, path: bytes) -> RouteEntry:
             route = table.paths.get(b"/".join(segments[:length]))
             if route is not None:
                 return route
-    raise Turned(Refusal.NO_PATH, f"there is nothing at {path.decode()[:256]}", Dialect.OPENAI)
+    raise Turned(Refusal.NO_PATH, f"there is nothing at {path.decode()[:256]}", dialect_at(path))
+
+
+def _asks_otherwise(head: RequestHead) -> bool:
+    """Whether what looks like an entry of the models' list is something else below it: most likely a method of
+    Gemini's that is not served here, which a plain route may serve."""
+    return head.asking.model is not None and head.method != b"GET"

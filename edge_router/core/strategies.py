@@ -20,7 +20,7 @@ from edge_router.core.table import Candidate, ScoreWeights, TargetEntry
 
 AFFINITY_BYTES: Final = 1024
 """Of the conversation's beginning: the part that a provider's cache of prompts can know from earlier calls."""
-_MESSAGES: Final = (b'"messages"', b'"input"', b'"prompt"')
+_MESSAGES: Final = (b'"messages"', b'"input"', b'"prompt"', b'"contents"')
 
 
 class Fitness(Protocol):

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import accumulate
 from typing import Final, NamedTuple
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import msgspec
 
@@ -71,6 +71,17 @@ class TargetEntry:
     context_length: int = 0
     """Tokens; 0 when the fleet does not say."""
     capabilities: frozenset[str] = frozenset()
+    spliced: Dialect | None = field(init=False)
+    """Whose calls it takes as they came, but for the value of `model`: those of its own dialect. None for Gemini's,
+    which have the model in the path."""
+    model_path: bytes = field(init=False)
+    """The model's name as a segment of a path."""
+
+    def __post_init__(self) -> None:
+        spliced = None if self.dialect is Dialect.GEMINI else self.dialect
+        object.__setattr__(self, "spliced", spliced)
+        model = msgspec.json.decode(self.model_json)
+        object.__setattr__(self, "model_path", quote(model, safe="").encode())
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +143,7 @@ class RouteEntry:
     id: str
     version: Version
     dialect: Dialect
+    """Of its first target. HTTP: a plain route; any other: a model route, which takes clients of every dialect."""
     strategy: Strategy
     timeouts: Timeouts
     tiers: tuple[TierEntry, ...]

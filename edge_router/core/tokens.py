@@ -2,7 +2,7 @@
 looks at little; what a recorded request tells is `excerpt`.
 
 OpenAI `usage.prompt_tokens` and `completion_tokens`; its Responses and Anthropic's Messages `usage.input_tokens`
-and `output_tokens`; Gemini `usageMetadata.promptTokenCount` and `candidatesTokenCount`. Every dialect writes them
+and `output_tokens`; Gemini `usageMetadata.promptTokenCount`, `candidatesTokenCount` and `thoughtsTokenCount`. Every dialect writes them
 at the end of an answer or of a stream. Nothing is decoded for it: inside a JSON text a quotation mark is escaped,
 so that what a model writes cannot look like the `"usage` after which they are looked for. The last one counts, for in
 streams it is the sum.
@@ -15,6 +15,9 @@ TAIL_BYTES: Final = 2048
 """Where it stands, if anywhere: looking through more would cost long answers more than it tells."""
 
 _MARK: Final = b'"usage'
+_PROMPT: Final = re.compile(rb'promptTokenCount"\s*:\s*([0-9]{1,12})')
+_THOUGHTS: Final = re.compile(rb'thoughtsTokenCount"\s*:\s*([0-9]{1,12})')
+"""Gemini counts what was thought apart from what was said; both are written and paid."""
 _NAMES: Final = (
     (
         re.compile(rb'prompt_tokens"\s*:\s*([0-9]{1,12})'),
@@ -22,7 +25,7 @@ _NAMES: Final = (
     ),
     (re.compile(rb'input_tokens"\s*:\s*([0-9]{1,12})'), re.compile(rb'output_tokens"\s*:\s*([0-9]{1,12})')),
     (
-        re.compile(rb'promptTokenCount"\s*:\s*([0-9]{1,12})'),
+        _PROMPT,
         re.compile(rb'candidatesTokenCount"\s*:\s*([0-9]{1,12})'),
     ),
 )
@@ -47,7 +50,9 @@ def tokens_of(content: bytes) -> Tokens:
     for reads, writes in _NAMES:
         read, written = reads.search(content, at), writes.search(content, at)
         if read is not None or written is not None:
+            thought = _THOUGHTS.search(content, at) if reads is _PROMPT else None
             return Tokens(
-                int(read[1]) if read is not None else 0, int(written[1]) if written is not None else 0
+                int(read[1]) if read is not None else 0,
+                (int(written[1]) if written is not None else 0) + (int(thought[1]) if thought else 0),
             )
     return NONE

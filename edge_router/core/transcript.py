@@ -305,3 +305,5 @@ _READERS: Final[Mapping[Kind, Callable[[Json, str], Part]]] = {
     Kind.RESPONSES: _read_response_event,
     Kind.MESSAGES: _read_message_event,
 }
+RECOVERABLE: Final = frozenset(_READERS)
+"""Of any other kind a broken stream ends in-band."""

@@ -17,7 +17,8 @@ from hashlib import sha256
 from http import HTTPStatus
 from typing import Final, Generic, NamedTuple, TypeVar
 
-from edge_router.core.endpoints import MODEL_PATHS
+from edge_router.core.paths import Asking, asked_by
+from shared.vocabulary.terms import Dialect
 
 MAX_HEAD_BYTES: Final = 64 * 1024
 MAX_FIELDS: Final = 128
@@ -49,7 +50,7 @@ _SAID_BY_PROXIES: Final = frozenset(
 )
 _TRACE: Final = frozenset({b"traceparent", b"tracestate"})
 _NOT_FOR_PROVIDERS: Final = frozenset(
-    {b"cookie", b"openai-organization", b"openai-project", b"accept-encoding"}
+    {b"cookie", b"openai-organization", b"openai-project", b"accept-encoding"} | {b"x-goog-user-project"}
 )
 """A model provider gets the target's credentials, so nothing of the client's account may go along; and
 answers must come uncompressed, because every event of them is inspected."""
@@ -81,8 +82,10 @@ class RequestHead(NamedTuple):
 
     method: bytes
     path: bytes
+    asking: Asking
+    """Which endpoint that is, and what it says of the call."""
     query: bytes
-    """With its `?`, or empty."""
+    """With its `?`, or empty; without credentials where the endpoint takes them there."""
     http_1_0: bool
     content_length: int | None
     keep_alive: bool
@@ -148,18 +151,20 @@ def parse_request_head(raw: bytes, *, most_fields: int = MAX_FIELDS) -> RequestH
         found.setdefault(name, value)
     http_1_0 = minor == b"0"
     tokens = _connection_tokens(fields)
-    strip = (_REQUEST_STRIP_MODEL if path in MODEL_PATHS else _REQUEST_STRIP) | tokens
+    asking = asked_by(path, query or b"", _client(found))
+    strip = (_REQUEST_STRIP if asking.endpoint is None else _REQUEST_STRIP_MODEL) | tokens
     traceparent = found.get(b"traceparent", b"")
     traced = _TRACEPARENT.fullmatch(traceparent) is not None
     return RequestHead(
         method=method,
         path=path,
-        query=query or b"",
+        asking=asking,
+        query=asking.query,
         http_1_0=http_1_0,
         content_length=_request_framing(found, http_1_0=http_1_0),
         keep_alive=not http_1_0 and b"close" not in tokens,
         expects_continue=_expectation(found) and not http_1_0,
-        key_sha256=_key_hash(found),
+        key_sha256=_key_hash(found, asking.key),
         forward=b"".join(
             b"%b: %b\r\n" % field
             for field in fields
@@ -270,13 +275,21 @@ def _expectation(found: dict[bytes, bytes]) -> bool:
     return True
 
 
-def _key_hash(found: dict[bytes, bytes]) -> str:
+def _key_hash(found: dict[bytes, bytes], in_query: bytes) -> str:
     authorization = found.get(b"authorization")
     if authorization is not None:
         scheme, _, key = authorization.partition(b" ")
         return sha256(key.strip(b" ")).hexdigest() if scheme.lower() == b"bearer" and key else ""
-    api_key = found.get(b"x-api-key") or found.get(b"api-key")
+    api_key = found.get(b"x-api-key") or found.get(b"api-key") or found.get(b"x-goog-api-key") or in_query
     return sha256(api_key).hexdigest() if api_key else ""
+
+
+def _client(found: dict[bytes, bytes]) -> Dialect:
+    """Whose client it seems to be, for the paths that dialects share."""
+    if b"anthropic-version" in found:
+        return Dialect.ANTHROPIC
+    google = b"x-goog-api-key" in found or b"x-goog-api-client" in found
+    return Dialect.GEMINI if google else Dialect.OPENAI
 
 
 def _deadline_ms(found: dict[bytes, bytes]) -> int | None:

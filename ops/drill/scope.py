@@ -161,8 +161,8 @@ def _require_sense(spec: DrillSpec, terrain: Terrain) -> None:
         route = route_of(spec, terrain.fleet)
         members = {target for tier in route.tiers for target in tier.targets}
         dialects = {terrain.fleet.targets_by_id[target].dialect for target in members}
-        if dialects != {Dialect.OPENAI}:
-            raise Usage("a drill's own load speaks the openai dialect: use `load.source: traffic` here")
+        if Dialect.HTTP in dialects:
+            raise Usage("a drill's own load asks for models: use `load.source: traffic` here")
 
 
 def _at_targets(fault: DrillFault) -> bool:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from ops.simulator import anthropic, openai
+from ops.simulator import anthropic, gemini, openai
 from ops.simulator.faults import NO_FAULTS, Faults, Panel
 from ops.simulator.http1 import LAST_CHUNK, Connection, Request, chunk, head
 from ops.simulator.identity import Identity
@@ -72,7 +72,8 @@ class Target:
     async def handle(self, connection: Connection, request: Request) -> None:
         """Answer one request of one client."""
         asked = _decoded(request.body)
-        stream = asked is not None and asked.get("stream") is True
+        call = gemini.called(request.path)
+        stream = call.stream if call is not None else asked is not None and asked.get("stream") is True
         agent = request.headers.get("user-agent", "")
         faults = self._panel.for_request(request.path, stream=stream, agent=agent)
         self._note(request, asked, stream=stream, faulty=faults != NO_FAULTS)
@@ -91,14 +92,18 @@ class Target:
 
     def _note(self, request: Request, asked: Json | None, *, stream: bool, faulty: bool) -> None:
         self.stats.requests += 1
-        self.stats.by_path[request.path if request.path in _DIALECTS else "other"] += 1
+        call = gemini.called(request.path)
+        if call is not None and call.known:
+            self.stats.by_path[f"{gemini.MODELS_PATH}:{call.method}"] += 1
+        else:
+            self.stats.by_path[request.path if request.path in _DIALECTS else "other"] += 1
         self.stats.faulted += faulty
         self.recent.append(
             {
                 "at": self._clock.now().isoformat(),
                 "method": request.method,
                 "path": request.path,
-                "model": asked.get("model") if asked else None,
+                "model": call.model if call else asked.get("model") if asked else None,
                 "stream": stream,
                 "headers": {name: _redacted(name, value) for name, value in request.headers.items()},
                 "body_bytes": len(request.body),
@@ -149,10 +154,14 @@ class Exchange:
     async def _answer(self, asked: Json | None) -> None:
         path, method = self._request.path, self._request.method
         identity, created = self._target.identity, self._target.created()
+        if not gemini.CLIENT_FIELDS.isdisjoint(self._request.headers) and path.startswith("/v1/models"):
+            path = path.replace("/v1", "/v1beta", 1)
         if method in ("GET", "HEAD") and path == "/v1/models":
             await self._json(200, msgspec.json.encode(openai.models(identity, created)))
         elif method == "GET" and path == f"/v1/models/{identity.model}":
             await self._json(200, msgspec.json.encode(openai.model(identity, created)))
+        elif (call := gemini.called(path)) is not None or path.startswith(gemini.MODELS_PATH):
+            await self._answer_gemini(path, call, asked)
         elif path not in _DIALECTS:
             await self._refuse(404, f"Unknown path {method} {path}")
         elif method != "POST":
@@ -164,12 +173,30 @@ class Exchange:
                 404, f"The model {asked.get('model')!r} does not exist", code="model_not_found"
             )
         else:
-            try:
-                reply = _DIALECTS[path](asked, identity, created)
-            except BadRequest as bad:
-                await self._refuse(bad.status, str(bad), param=bad.param, code=bad.code)
-                return
-            await (self._stream(reply) if reply.events is not None else self._whole(reply))
+            await self._reply(lambda: _DIALECTS[path](asked, identity, created))
+
+    async def _answer_gemini(self, path: str, call: gemini.Called | None, asked: Json | None) -> None:
+        method, identity = self._request.method, self._target.identity
+        if call is None and method == "GET" and path == gemini.MODELS_PATH:
+            await self._json(200, msgspec.json.encode(gemini.models(identity)))
+        elif call is None and method == "GET" and path == f"{gemini.MODELS_PATH}/{identity.model}":
+            await self._json(200, msgspec.json.encode(gemini.model(identity)))
+        elif call is None or not call.known or method != "POST":
+            await self._refuse(404, f"Unknown path {method} {path}")
+        elif call.model != identity.model:
+            await self._refuse(404, f"models/{call.model} is not found for API version v1beta")
+        elif asked is None:
+            await self._refuse(400, "Invalid JSON payload received")
+        else:
+            await self._reply(lambda: gemini.answer(call, asked, identity))
+
+    async def _reply(self, make: Callable[[], Reply]) -> None:
+        try:
+            reply = make()
+        except BadRequest as bad:
+            await self._refuse(bad.status, str(bad), param=bad.param, code=bad.code)
+            return
+        await (self._stream(reply) if reply.events is not None else self._whole(reply))
 
     async def _whole(self, reply: Reply) -> None:
         faults, body = self._faults, reply.body
@@ -265,6 +292,8 @@ class Exchange:
     ) -> None:
         if self._request.path.startswith("/v1/messages"):
             body = anthropic.error(status, message)
+        elif self._request.path.startswith("/v1beta/") or gemini.called(self._request.path):
+            body = gemini.error(status, message)
         else:
             body = openai.error(status, message, param=param, code=code)
         await self._json(status, body, headers or {})

@@ -349,8 +349,8 @@ def _match_problems(
         yield ("match", "paths"), "routes by path need targets of dialect http"
     if Dialect.HTTP in dialects and route.asks_of_streams:
         yield (route.asks_of_streams,), "is for model calls: plain HTTP is passed on as it is"
-    if len(dialects) > 1:
-        yield ("tiers",), f"mixes dialects {', '.join(sorted(dialects))}: translation is not available"
+    if Dialect.HTTP in dialects and len(dialects) > 1:
+        yield ("tiers",), f"mixes dialects {', '.join(sorted(dialects))}: http cannot be translated"
 
 
 def _placing_problems(route: Route, regions: set[str], members: list[Target]) -> Iterator[Problem]:

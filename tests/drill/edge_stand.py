@@ -200,8 +200,11 @@ def _stream_problem(text: str, *, whole: bool) -> str:
     return "" if content and choices[-1]["finish_reason"] else "a clean end of a truncated answer"
 
 
-def fleet_of(targets: Mapping[str, Simulated], **route: Any) -> dict[str, Any]:
-    """Each target a tier of its own, in order."""
+def fleet_of(
+    targets: Mapping[str, Simulated], dialects: Mapping[str, str] | None = None, **route: Any
+) -> dict[str, Any]:
+    """Each target a tier of its own, in order; `dialects` are of those that do not speak OpenAI's."""
+    spoken = {name: (dialects or {}).get(name, "openai") for name in targets}
     return {
         "regions": [{"id": "here"}],
         "targets": [
@@ -210,7 +213,8 @@ def fleet_of(targets: Mapping[str, Simulated], **route: Any) -> dict[str, Any]:
                 "provider": name,
                 "model": f"{name}-1",
                 "region": "here",
-                "url": f"http://127.0.0.1:{target.port}/v1",
+                "dialect": spoken[name],
+                "url": f"http://127.0.0.1:{target.port}/{'v1beta' if spoken[name] == 'gemini' else 'v1'}",
             }
             for name, target in targets.items()
         ],
@@ -233,10 +237,11 @@ async def edge_stand(
     *names: str,
     fleet: Mapping[str, Any] | None = None,
     node: Mapping[str, Any] | None = None,
+    dialects: Mapping[str, str] | None = None,
     **route: Any,
 ) -> AsyncIterator[Stand]:
-    """An edge before the targets `names`, by `fleet` or each in a tier of its own; `route` is more of the route.
-    Everything is killed afterwards."""
+    """An edge before the targets `names`, by `fleet` or each in a tier of its own; `route` is more of the route,
+    `dialects` are the targets'. Everything is killed afterwards."""
     ports = fixed_ports(2 * len(names) + 3)
     targets = {name: Simulated(name, ports.pop(), ports.pop(), folder) for name in names}
     listen, admin_listen, nobody = ports
@@ -251,7 +256,7 @@ async def edge_stand(
             "control_planes": [f"http://127.0.0.1:{nobody}"],
             **(node or {}),
         },
-        "fleet": fleet or fleet_of(targets, **route),
+        "fleet": fleet or fleet_of(targets, dialects, **route),
     }
     path = folder / "leeward.yaml"
     path.write_text(yaml.safe_dump(config))

@@ -1,7 +1,6 @@
 """Monitors against real endpoints: the pace that follows doubt, and known answers in every dialect."""
 
 import asyncio
-import json
 import random
 import time
 from collections.abc import AsyncIterator, Callable
@@ -9,7 +8,6 @@ from contextlib import asynccontextmanager
 from itertools import pairwise
 from typing import Any
 
-import aiohttp
 import pytest
 
 from ops.simulator.app import Simulator
@@ -133,57 +131,21 @@ async def test_the_pace_follows_the_doubt(simulator: Simulator) -> None:
     assert min(mended) < USUAL_S / 2
 
 
-@asynccontextmanager
-async def gemini(simulator: Simulator) -> AsyncIterator[str]:
-    """The simulator's answers in Gemini's words: what it says in OpenAI's is asked for and rewritten."""
-
-    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
-            length = next(line for line in head.split("\r\n") if line.startswith("content-length:"))
-            asked = json.loads(await reader.readexactly(int(length.partition(":")[2])))
-            text = await said(asked["contents"][0]["parts"][0]["text"])
-            answer = {"candidates": [{"content": {"parts": [{"text": text}]}, "finishReason": "STOP"}]}
-            raw = json.dumps(answer if text is not None else {"ok": True}).encode()
-            writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%s" % (len(raw), raw))
-            await writer.drain()
-        except (ConnectionError, asyncio.IncompleteReadError):
-            pass
-        finally:
-            writer.close()
-
-    async def said(prompt: str) -> str | None:
-        body = {"model": "alpha-large", "messages": [{"role": "user", "content": prompt}]}
-        async with (
-            aiohttp.ClientSession() as client,
-            client.post(f"{simulator.url}/chat/completions", json=body) as answer,
-        ):
-            choices = (await answer.json(content_type=None)).get("choices")
-            return None if choices is None else str(choices[0]["message"]["content"])
-
-    server = await asyncio.start_server(handle, "127.0.0.1", 0)
-    try:
-        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1beta"
-    finally:
-        server.close()
-
-
 @pytest.mark.parametrize("dialect", [Dialect.OPENAI, Dialect.ANTHROPIC, Dialect.GEMINI])
 async def test_a_known_answer_is_known_in_every_dialect(simulator: Simulator, dialect: Dialect) -> None:
     """The right word is OK; another word, and 200 with the JSON of something else, are GARBLED and say why."""
     probes = Probes(credentials={}, clock=SystemClock())
-    async with gemini(simulator) as gemini_url:
-        url = gemini_url if dialect is Dialect.GEMINI else simulator.url
-        watched = target(url=url, dialect=dialect, model="alpha-large")
+    url = simulator.url.replace("/v1", "/v1beta") if dialect is Dialect.GEMINI else simulator.url
+    watched = target(url=url, dialect=dialect, model="alpha-large")
 
-        async def asked(**fields: Any) -> Finding | None:
-            chat = monitor("chat", kind="chat", timeout_s=10.0, **fields)
-            return await probes.probe(Job(watched, chat))
+    async def asked(**fields: Any) -> Finding | None:
+        chat = monitor("chat", kind="chat", timeout_s=10.0, **fields)
+        return await probes.probe(Job(watched, chat))
 
-        right = await asked(expect_answer="Ready!")
-        wrong = await asked(expect_answer="ready", prompt="Reply with the single word: already")
-        await simulator.apply(Faults(garbage_200="other"))
-        garbled = await asked(expect_answer="ready")
+    right = await asked(expect_answer="Ready!")
+    wrong = await asked(expect_answer="ready", prompt="Reply with the single word: already")
+    await simulator.apply(Faults(garbage_200="other"))
+    garbled = await asked(expect_answer="ready")
     await probes.close()
     assert right is not None
     assert wrong is not None
@@ -193,10 +155,12 @@ async def test_a_known_answer_is_known_in_every_dialect(simulator: Simulator, di
     assert (garbled.outcome, garbled.detail) == (Outcome.GARBLED, f"not a {dialect.value} chat answer")
 
 
-async def test_an_embedding_is_as_long_as_its_model_makes_it(simulator: Simulator) -> None:
+@pytest.mark.parametrize("dialect", [Dialect.OPENAI, Dialect.GEMINI])
+async def test_an_embedding_is_as_long_as_its_model_makes_it(simulator: Simulator, dialect: Dialect) -> None:
     """The simulator's vectors have 256 numbers; a monitor that expects 1536 knows another model."""
     probes = Probes(credentials={}, clock=SystemClock())
-    watched = target(url=simulator.url, model="alpha-large")
+    url = simulator.url.replace("/v1", "/v1beta") if dialect is Dialect.GEMINI else simulator.url
+    watched = target(url=url, dialect=dialect, model="alpha-large")
     right, wrong = [
         await probes.probe(Job(watched, monitor("e", kind="embedding", expect_dimensions=dimensions)))
         for dimensions in (256, 1536)

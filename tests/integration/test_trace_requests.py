@@ -323,3 +323,31 @@ def _table(config: FleetConfig, target: str, *, seq: int) -> RouteTable:
             }
         )
     return build_table(config, routes, Version(1, seq), region="us-east")
+
+
+async def test_a_translated_attempt_is_recorded_as_its_target_was_asked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each attempt with the path of its own target's dialect; of a key in the query nothing is left."""
+    generated = (
+        b'{"candidates":[{"content":{"parts":[{"text":"a"}]},"finishReason":"STOP"}],"modelVersion":"g-1"}'
+    )
+    bad, good = Target(answer(b"{}", status="503 Service Unavailable")), Target(answer(generated))
+    async with traced(monkeypatch, {"bad": bad, "good": good}, world=World(dialect="gemini")) as world:
+        got = await world.edge.ask(CALL)
+        direct = await world.edge.ask(
+            b'{"contents":[]}', path=f"/v1beta/models/chat:generateContent?key={SECRET}&x={PROMPT}", key=None
+        )
+        by_key = await world.edge.ask(
+            b'{"contents":[]}', path="/v1beta/models/chat:generateContent?key=dev", key=None
+        )
+    assert (got.status, direct.status, by_key.status) == (200, 401, 200)
+    urls = [str(span.attributes["url.full"]) for span in world.attempts]
+    assert [url.rpartition("/")[2] for url in urls] == [
+        "m-bad:generateContent",
+        "m-good:generateContent",
+    ] * 2
+    recorded = repr([(span.name, span.attributes, span.events) for span in world.receiver.spans])
+    assert SECRET not in recorded
+    assert PROMPT not in recorded
+    assert "key=" not in recorded

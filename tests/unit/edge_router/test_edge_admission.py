@@ -189,7 +189,7 @@ def test_accounts_are_forgotten_with_their_lanes() -> None:
     """State is bounded by the targets there are."""
     accounts = Accounts()
     for number in range(100):
-        lane = Lane(_entry("x", model_json=b"%d" % number), cast(Any, None), {}, accounts=accounts)
+        lane = Lane(_entry("x", model_json=b'"%d"' % number), cast(Any, None), {}, accounts=accounts)
         lane.leave()
     del lane
     assert len(accounts) == 0

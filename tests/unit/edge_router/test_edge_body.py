@@ -93,3 +93,10 @@ def test_what_else_is_read_of_a_call() -> None:
     assert read_call(b'{"model":"m","n":"4"}').choices == 1
     assert read_call(b'{"model":"m","previous_response_id":"r"}').bound
     assert not read_call(b'{"model":"m","previous_response_id":null,"background":false}').bound
+
+
+def test_a_body_nested_beyond_reason_is_the_clients_fault() -> None:
+    """The decoder gives up before the stack does; that must not end the connection."""
+    for depth in (5_000, 200_000):
+        with pytest.raises(Unreadable, match="nested too deeply"):
+            read_call(b'{"model":"chat","messages":' + b"[" * depth + b"]" * depth + b"}")

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_router.core.endpoints import Kind
+from edge_router.core.promise import keeps
 from edge_router.core.relay import WHOLE_BYTES, Events, Opaque, Problem, Verdict, Whole
 from edge_router.core.sse import MAX_EVENT_BYTES, EventReader
 from shared.vocabulary.terms import Outcome
@@ -239,3 +240,59 @@ def test_what_nobody_promised_anything_about_passes() -> None:
     relay = Opaque()
     assert relay.feed(b"\x00", False) == (b"\x00", Verdict.PASS)
     assert relay.feed(b"", True) == (b"", Verdict.COMPLETE)
+
+
+def generated(*parts: object, **candidate: object) -> bytes:
+    event = {"candidates": [{"content": {"role": "model", "parts": list(parts)}, **candidate}]}
+    return b"data: " + json.dumps(event).encode() + b"\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("event", "substance", "finished", "error"),
+    [
+        (generated(), False, False, ""),
+        (generated({"text": "a"}), True, False, ""),
+        (generated({"text": "a"}, finishReason="STOP"), True, True, ""),
+        (b'data: {"usageMetadata":{"promptTokenCount":3}}\n\n', False, False, ""),
+        (b'data: {"promptFeedback":{"blockReason":"SAFETY"}}\n\n', True, True, ""),
+        (b'data: {"error":{"code":503,"status":"UNAVAILABLE"}}\n\n', False, False, "UNAVAILABLE"),
+    ],
+)
+def test_what_gemini_streams_mean(event: bytes, substance: bool, finished: bool, error: str) -> None:
+    """Gemini has no last event: the finish reason is the last that is said."""
+    reader = EventReader(Kind.GEMINI)
+    assert reader.feed(event) == event
+    assert (reader.substance, reader.finished, reader.error, reader.ended) == (
+        substance,
+        finished,
+        error,
+        False,
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "content", "kept"),
+    [
+        (Kind.GEMINI, b'{"candidates":[{"finishReason":"STOP"}]}', True),
+        (Kind.GEMINI, b'{"promptFeedback":{"blockReason":"SAFETY"}}', True),
+        (Kind.GEMINI, b'{"candidates":[{"finishReason":null}]}', False),
+        (Kind.GEMINI, b'{"candidates":[]}', False),
+        (Kind.GEMINI, b'{"error":{"code":500},"candidates":[{"finishReason":"STOP"}]}', False),
+        (Kind.GEMINI_EMBEDDINGS, b'{"embedding":{"values":[1]}}', True),
+        (Kind.GEMINI_EMBEDDINGS, b'{"embeddings":[{"values":[1]}]}', True),
+        (Kind.GEMINI_EMBEDDINGS, b'{"embeddings":[]}', False),
+    ],
+)
+def test_what_gemini_promises_in_one_piece(kind: Kind, content: bytes, kept: bool) -> None:
+    """An answer that is finished, or a prompt that is said to be blocked."""
+    step = Whole(kind).feed(content, True)
+    assert (step.verdict is Verdict.COMPLETE) is kept
+
+
+def test_an_answer_nested_beyond_reason_is_garbled() -> None:
+    """Whole or as an event: the decoder gives up, and so does the edge, in order."""
+    deep = b"[" * 5_000 + b"]" * 5_000
+    assert keeps(Kind.CHAT, b'{"choices":%b}' % deep) is None
+    reader = EventReader(Kind.CHAT)
+    assert reader.feed(b'data: {"choices":%b}\n\n' % deep) == b""
+    assert reader.fault

@@ -234,7 +234,7 @@ def test_keys_know_their_routes_and_share_what_is_equal() -> None:
     assert keys["b" * 64].routes == frozenset({"embed"})
     assert keys["b" * 64].models is keys["c" * 64].models
     assert keys["b" * 64].tenant != keys["c" * 64].tenant
-    assert keys["b" * 64].models.count(b'"id"') == 1
+    assert keys["b" * 64].models.names == {"embed"}
 
 
 def test_a_target_is_ready_to_be_sent_to() -> None:
