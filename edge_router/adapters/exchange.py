@@ -8,7 +8,7 @@ they are called by the client's connection, by the target's, and by the sweep wh
 from edge_router.adapters.delivery import Delivery
 from edge_router.adapters.struck import Struck
 from edge_router.adapters.tracing import CLIENT_GONE
-from edge_router.adapters.upstream import Connection
+from edge_router.adapters.upstream import Connection, UpstreamConnection
 from edge_router.core.answers import Refusal
 from edge_router.core.attempts import (
     MAX_ATTEMPTS,
@@ -43,6 +43,8 @@ class Exchange(Delivery):
     """A stale connection has been replaced."""
     _spent = False
     """The body was too large to be kept and has been sent."""
+    _forms_left = 32
+    """Forms that may still be learnt: a stream whose every event has another learns none for good."""
 
     # ------------------------------------------------------------ called by the client's connection
 
@@ -234,8 +236,20 @@ class Exchange(Delivery):
             self._connection = None
         if self._trace is not None:
             self._trace.passed(body)
-        assert self._relay is not None
-        self._take(self._relay.feed(body, done))
+        relay = self._relay
+        assert relay is not None
+        self._take(relay.feed(body, done))
+        if self._forms_left and self.chunked and type(relay) is Events:
+            self._express(relay, body)
+
+    def _express(self, relay: Events, event: bytes) -> None:
+        """Let events of the same form as `event` pass the short way, where nobody else wants to see them."""
+        connection = self._connection
+        if self._trace is None and isinstance(connection, UpstreamConnection):
+            form = relay.form(event)
+            if form is not None:
+                self._forms_left -= 1
+                connection.express = self._passing(form)
 
     def lost(self, fault: Fault, code: int | None) -> None:
         """The target's connection is gone, the answer is not complete."""
