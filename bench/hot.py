@@ -27,8 +27,8 @@ from shared.telemetry import NoTelemetry
 from shared.vocabulary.base import NO_VERSION
 from shared.vocabulary.config import FleetConfig
 
-RUNS = 40
-LOOPS = 2_000
+RUNS = 400
+LOOPS = 200
 PORT = 9
 _BODY = (
     b'{"model":"chat","messages":[{"role":"user","content":"Which side of a hill is the lee side? Answer in one '

@@ -5,6 +5,8 @@ What an attempt is worth and whether the request may move is decided in `core.at
 they are called by the client's connection, by the target's, and by the sweep when `deadline` has passed.
 """
 
+from typing import Final
+
 from edge_router.adapters.delivery import Delivery
 from edge_router.adapters.struck import Struck
 from edge_router.adapters.tracing import CLIENT_GONE
@@ -65,7 +67,7 @@ class Exchange(Delivery):
 
     def _key(self) -> bytes:
         """What the strategy `hash` goes by."""
-        return affinity(self._body, self._tenant) if self.route.strategy is Strategy.HASH else b""
+        return affinity(self._body, self._tenant) if self.route.strategy is _HASH else b""
 
     def abandon(self) -> None:
         """The client is gone: stop the target's work."""
@@ -123,7 +125,8 @@ class Exchange(Delivery):
         self._sent_any = False
         # Where all are cooling one is asked, as a last resort, but not one after the other: a storm of 429
         # must not become a storm of attempts.
-        self._resort = now < lane.cool_until
+        if (resort := now < lane.cool_until) is not self._resort:
+            self._resort = resort
         self._trial = lane.begin(now)
         if self._trace is not None:
             self._trace.attempt(candidate, self.attempts, now)
@@ -176,7 +179,7 @@ class Exchange(Delivery):
 
     def _send(self, connection: Connection, now: float) -> None:
         self._connection = connection
-        self._phase = Phase.ANSWER
+        self._phase = _ANSWER
         self._sent_any = True
         if self._streamed:
             timeouts = self.route.timeouts
@@ -184,7 +187,8 @@ class Exchange(Delivery):
             first_s = timeouts.ttft_reasoning_s if reasoning else timeouts.ttft_s
             self.deadline = min(self._limit_at, now + max(first_s, self._lane.ttft_floor_s))
         else:
-            self.deadline = min(self._limit_at, now + self.route.timeouts.first_byte_s)
+            first_at = now + self.route.timeouts.first_byte_s
+            self.deadline = first_at if first_at < self._limit_at else self._limit_at  # noqa: FURB136  (min() is a call)
         connection.send(self._request(), self, bodyless=self._head.method == b"HEAD")
         if len(self._body) > REPLAY_BYTES:
             self._body = b""  # too large to be kept: its one attempt is under way
@@ -378,3 +382,8 @@ class Exchange(Delivery):
             self._refuse(Refusal.FULL, "every target of this route is at its capacity")
         else:
             self._refuse(Refusal.NO_TARGET, "this route has no target at the moment")
+
+
+# What every request looks at: a member looked up in its class costs 60 ns (Python 3.11).
+_HASH: Final = Strategy.HASH
+_ANSWER: Final = Phase.ANSWER

@@ -17,7 +17,7 @@ from edge_router.core.admission import (
     after_window,
     step,
 )
-from edge_router.core.choose import PeakEwma, Readiness
+from edge_router.core.choose import READY, PeakEwma, Readiness
 from edge_router.core.table import ResolvedCredential, TargetEntry
 from edge_router.core.window import SLOT_S, SLOTS, Lately, Window
 from shared.log import get_logger
@@ -122,7 +122,7 @@ class Lane:
         if self.inflight >= self.capacity:
             return Readiness.FULL
         if self._clean:
-            return Readiness.READY
+            return READY
         if now < self.cool_until:
             return Readiness.COOLING
         return Readiness.READY if admits(self.admission, now) else Readiness.DOUBTFUL

@@ -7,7 +7,7 @@ slow) the connection ends: what follows on it could be read in two ways.
 
 import asyncio
 from enum import Enum
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Final, cast
 
 from edge_router.adapters.delivery import NEVER
 from edge_router.adapters.exchange import Exchange
@@ -42,6 +42,12 @@ class _State(Enum):
     BODY = "reading its body"
     BUSY = "serving it"
     CLOSING = "answered for the last time"
+
+
+# What every request looks at: a member looked up in its class costs 60 ns (Python 3.11).
+_HEAD: Final = _State.HEAD
+_BUSY: Final = _State.BUSY
+_MODELS: Final = Kind.MODELS
 
 
 class ClientConnection(asyncio.Protocol):
@@ -93,7 +99,7 @@ class ClientConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         state = self._state
-        if state is _State.HEAD and not self._write_paused:
+        if state is _HEAD and not self._write_paused:
             self._read(data)
         elif state is _State.BODY:
             self._read_body(data)
@@ -157,7 +163,7 @@ class ClientConnection(asyncio.Protocol):
             self.deadline = self._gateway.coarse_now + self._gateway.limits.write_stall_s
             self._transport.close()
             return
-        self._state = _State.HEAD
+        self._state = _HEAD
         if not self._reading:
             self._next()
 
@@ -274,7 +280,7 @@ class ClientConnection(asyncio.Protocol):
         except Turned as turned:
             # All of it is here, so the connection can go on behind it.
             self._answer_turned(head, turned)
-        if self._state is _State.HEAD and not self._write_paused:
+        if self._state is _HEAD and not self._write_paused:
             data, self._buffer = self._buffer, b""
             if not data:
                 self.deadline = gateway.coarse_now + gateway.limits.idle_s
@@ -363,11 +369,11 @@ class ClientConnection(asyncio.Protocol):
     def _serve(self, head: RequestHead, admitted: Admitted, body: bytes) -> None:
         gateway = self._gateway
         endpoint = admitted.endpoint
-        if endpoint.kind is Kind.MODELS:
+        if endpoint.kind is _MODELS:
             self._list_models(head, admitted)
             return
         route, asked = route_of(admitted, body)
-        self._state = _State.BUSY
+        self._state = _BUSY
         self.deadline = NEVER
         exchange = Exchange(
             gateway, self, head, endpoint, route, asked, body, gateway.monotonic(), admitted.scope.tenant
