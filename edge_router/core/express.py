@@ -60,7 +60,8 @@ def form_of(event: bytes) -> Form | None:
     """The form of an event that was found ordinary, with the blank line that ends it; None if it has none that another
     could be told by."""
     line = event.rfind(b"\n", 0, -2) + 1
-    if b"\r" in event or not event.endswith(b"}\n\n") or not event.startswith(b"data: {", line):
+    lone = event.find(b"\n\n") == len(event) - 2 and b"\r" not in event
+    if not lone or not event.endswith(b"}\n\n") or not event.startswith(b"data: {", line):
         return None
     begin = max(at + len(name) if (at := event.find(name, line)) >= 0 else -1 for name in _TEXT_BEGINS)
     text = _TEXT.match(event, begin) if begin >= 0 else None
