@@ -10,9 +10,11 @@ from pathlib import Path
 from aiohttp import web
 from prometheus_client import CollectorRegistry
 
+from edge_router.adapters.interpreter import settle, uncollected
 from edge_router.core.fault_filter import FaultFilter
 from edge_router.core.follow import Follower
-from edge_router.core.table import RouteTable, build_table
+from edge_router.core.rebuild import TableBuilder
+from edge_router.core.table import RouteTable
 from edge_router.loops.acknowledge import Acknowledge
 from edge_router.loops.alarms import Alarms
 from edge_router.loops.carry import Carrier
@@ -208,6 +210,7 @@ class Edge:
         self._metrics = metrics = Metrics(self._registry)
         self._alarms = Alarms(clock=clock, metrics=metrics)
 
+        self._builder = TableBuilder(node.region)
         began = clock.monotonic()
         follower, effects, kept = cold_start(recalled, fleet, fresh=self._follower, now=began)
         self._carrier = carrier = Carrier(
@@ -227,6 +230,7 @@ class Edge:
             metrics=metrics,
             on_settled=self._tellers.acknowledge.nudge,
         )
+        carrier.read_ahead = uncollected(self._builder.read_ahead)
         carrier.on_table = self._has_table.set
         carrier.on_kept = self._keep.put
         carrier.on_acknowledge = self._acknowledge_unless_unwritten
@@ -300,6 +304,7 @@ class Edge:
         self._bound = await serving.start(*split_address(listen))
         self._serving = serving
         self._carrier.attach(serving)
+        settle()
         log.info(
             "edge serves",
             url=self._url(),
@@ -385,9 +390,10 @@ class Edge:
         return _Tellers(acknowledge=acknowledge, report=report, status=status)
 
     def _follower(self) -> Follower[RouteTable]:
-        region, timings = self._node.region, self._node.timings
+        timings = self._node.timings
         return Follower(
-            build=lambda config, documents, head: build_table(config, documents, head, region=region),
+            build=self._builder,
+            expect=self._builder.expect,
             fresh_s=timings.fresh_s,
             static_s=timings.static_s,
             started_at=self._outside.clock.monotonic(),

@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from edge_router.core.known import Known, KnownEntries
 from shared.vocabulary.base import NO_VERSION, Version
 from shared.vocabulary.config import ClientKey, FleetConfig, Route, Target
 from shared.vocabulary.decision import Decision, RegionDecision
@@ -68,8 +69,7 @@ class TargetEntry:
     """US dollars for a million tokens, three of input to one of output."""
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
+class Candidate(msgspec.Struct, frozen=True):
     """A target's place in a route. `stamp` are the response headers that name it."""
 
     target: TargetEntry
@@ -163,29 +163,33 @@ class RouteTable:
 
 
 def build_table(
-    config: FleetConfig, documents: Mapping[str, Decision], head: Version, *, region: str
+    config: FleetConfig,
+    documents: Mapping[str, Decision],
+    head: Version,
+    *,
+    region: str,
+    known: Known | None = None,
 ) -> RouteTable:
     """The table of the edges in `region` under `head`, whose documents are given by route.
 
     Without any document, and `head` NO_VERSION, the configuration's own order. A route without a
     document (new in this configuration) is served in that order too; a removed one is not served.
-    Raises Unsafe.
+    What `known` remembers of earlier tables of this region is not built again. Raises Unsafe.
     """
     fleet = config.fleet
     if region not in {known.id for known in fleet.regions}:
         raise Unsafe(f"this edge's region {region!r} is not in the fleet")
-    for route_id, held in documents.items():
-        _check_document(route_id, held, head, known=route_id in fleet.routes_by_id)
-    entries = {target.id: _target_entry(target) for target in fleet.targets}
-    nearness = {name: place for place, name in enumerate(fleet.by_distance(region))}
+    for route_id, document in documents.items():
+        _check_document(route_id, document, head, known=route_id in fleet.routes_by_id)
+    held = (known or Known()).of(config, lambda config: _entries(config, region))
     routes: dict[str, RouteEntry] = {}
     models: dict[bytes, RouteEntry] = {}
     paths: dict[bytes, RouteEntry] = {}
     for route in fleet.routes:
-        document = documents.get(route.id)
-        if document is not None and document.removed:
+        decided = documents.get(route.id)
+        if decided is not None and decided.removed:
             continue
-        entry = _RouteBuilder(route, entries, nearness, region).build(document)
+        entry = held.route(route, decided, lambda *parts: entry_of(*parts, region=region))
         routes[route.id] = entry
         models.update((msgspec.json.encode(model), entry) for model in route.match.models)
         paths.update((path.rstrip("/").encode(), entry) for path in route.match.paths)
@@ -197,7 +201,21 @@ def build_table(
         models=models,
         paths=paths,
         keys=_scopes(fleet.client_keys, [route for route in fleet.routes if route.id in routes]),
-        targets=entries,
+        targets=held.targets,
+    )
+
+
+def entry_of(held: KnownEntries, route: Route, document: Decision | None, *, region: str) -> RouteEntry:
+    """One route's entry. Raises Unsafe."""
+    return _RouteBuilder(route, held.targets, held.nearness, region).build(document)
+
+
+def _entries(config: FleetConfig, region: str) -> KnownEntries:
+    fleet = config.fleet
+    return KnownEntries(
+        config,
+        {target.id: _target_entry(target) for target in fleet.targets},
+        {name: place for place, name in enumerate(fleet.by_distance(region))},
     )
 
 
