@@ -17,7 +17,9 @@ PROMPT_BYTES = 2**20
 PROMPTS = 200
 
 
-def measure_size(where: Path, script: Path, *, cores: tuple[int, int], rounds: int, seconds: float) -> dict[str, float]:
+def measure_size(
+    where: Path, script: Path, *, cores: tuple[int, int], rounds: int, seconds: float
+) -> dict[str, float]:
     """Requests a second with 10,000 targets on 1,000 routes, and with 10 on one; interleaved."""
     proxy_core, load_core = cores
     upstream = start_upstream(where, load_core)
