@@ -76,13 +76,14 @@ _UNITS = {"us": 1e-3, "ms": 1.0, "s": 1e3, "m": 6e4}
 def load(proxy: Proxy, script: Path, core: int, connections: int, seconds: float) -> dict[str, float]:
     """wrk's figures for one run."""
     url = f"http://127.0.0.1:{proxy.port}/"
-    command = ["taskset", "-c", str(core), "wrk", "-t1", f"-c{connections}", f"-d{max(1, round(seconds))}s"]
+    wrk = ["wrk", "-t1", f"-c{connections}", f"-d{max(1, round(seconds))}s", "--timeout", "30s"]
+    command = ["taskset", "-c", str(core), *wrk]
     text = subprocess.run(
         [*command, "--latency", "-s", str(script), url], check=True, capture_output=True, text=True
     ).stdout
     percentiles = {
         name: float(value) * _UNITS[unit]
-        for name, value, unit in re.findall(r"^\s+(50|99)%\s+([0-9.]+)(us|ms|s|m)$", text, re.MULTILINE)
+        for name, value, unit in re.findall(r"^\s+(50|99)%\s+([0-9.]+)(us|ms|s|m)\s*$", text, re.MULTILINE)
     }
     requests = re.search(r"^\s+(\d+) requests in", text, re.MULTILINE)
     rate = re.search(r"^Requests/sec:\s+([0-9.]+)", text, re.MULTILINE)

@@ -20,6 +20,7 @@ from edge_router.loops.alarms import Alarms
 from edge_router.loops.carry import Carrier
 from edge_router.loops.follow import FollowBus, FollowStream, keep_time
 from edge_router.loops.keep import Keep
+from edge_router.loops.quota import QuotaWatch
 from edge_router.loops.recall import cold_start
 from edge_router.loops.report import Report
 from edge_router.loops.status import Status
@@ -283,6 +284,7 @@ class Edge:
         paths, tellers, bus = self._paths, self._tellers, outside.bus
         start("time", lambda: keep_time(self._carrier, outside.clock))
         start("keep", self._keep.run)
+        start("quota", QuotaWatch(serving=lambda: self._serving, alarms=self._alarms).run)
         start("follow stream", paths.stream.run)
         start(
             "acknowledge http",

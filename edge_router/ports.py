@@ -19,7 +19,7 @@ class Serving(Protocol[TableT]):
     mode: EdgeMode
     """Shown to clients in `x-leeward-mode`."""
     turned: asyncio.Event
-    """Set whenever it ejects a target; whoever acts on it clears it."""
+    """Set whenever it ejects a target or begins to spare one; whoever acts on it clears it."""
 
     async def start(self, host: str, port: int) -> tuple[str, int]:
         """Listen; returns the address as bound. Raises OSError."""

@@ -34,6 +34,8 @@ class LoopLag:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._worst: deque[float] = deque(maxlen=SECONDS)
+        self.tasks = 0
+        """Of the loop, as last counted: once a second."""
 
     @property
     def worst_s(self) -> float:
@@ -49,6 +51,7 @@ class LoopLag:
                 await asyncio.sleep(SLEEP_S)
                 worst = max(worst, self._clock.monotonic() - before - SLEEP_S)
             self._worst.append(worst)
+            self.tasks = len(asyncio.all_tasks())
 
 
 class ProcessFigures(Collector):
@@ -79,6 +82,9 @@ class ProcessFigures(Collector):
             "leeward_process_loop_lag_seconds",
             f"How late the event loop woke, the worst of {SECONDS} s.",
             value=self._lag.worst_s,
+        )
+        yield GaugeMetricFamily(
+            "leeward_process_tasks", "Tasks of the event loop, counted once a second.", value=self._lag.tasks
         )
         restarts = CounterMetricFamily(
             "leeward_process_loop_restarts", "Loops that failed and were started again.", labels=("loop",)

@@ -15,6 +15,7 @@ _BEGINNINGS: Mapping[str, str] = {
     "RAMP_STEP": "{subject} is returning, step by step",
     "HOLD_DOWN": "{subject} is kept although it would be held out, for nothing else is left",
     "REGIONAL_DOWN": "{subject} left the traffic of one region",
+    "TARGET_COOLING": "{subject} is at its account's limit and asked last",
     "FROZEN": "Automatic removals are frozen",
     "UNFROZEN": "Automatic removals are possible again",
     "CAPACITY": "Demand was weighed against capacity",
@@ -64,6 +65,8 @@ def sentence(reason: Reason) -> str:
     values = dict(reason.values)
     if _stays(reason):
         values.pop("from_permille")
+    if reason.code == "TARGET_COOLING":
+        values.pop("ended", None)
     return _with_figures(text, values)
 
 
@@ -75,6 +78,8 @@ def _beginning(reason: Reason) -> str:
         return "{subject} gets more traffic again" if more else "{subject} gets less traffic"
     if _stays(reason):
         return "{subject} is returning, and stays where it is"
+    if reason.code == "TARGET_COOLING" and reason.values.get("ended"):
+        return "{subject} is below its account's limit and asked in its turn again"
     return _BEGINNINGS.get(reason.code, reason.code.replace("_", " ").capitalize())
 
 

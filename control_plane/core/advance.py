@@ -14,14 +14,15 @@ Who returns climbs the ramp by what live traffic and probes say meanwhile: badly
 `ramp_error_permille` of its attempts break off, by more than chance explains, so-so when it is DEGRADED or advised to be spared.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from math import sqrt
 from typing import Literal
 
 from control_plane.core.fold import BROKEN
 from control_plane.core.memory import Memory, Standing
+from control_plane.core.sparing import spare
 from control_plane.core.standing import FULL, Sight, step
 from shared.vocabulary.config import Policy
 from shared.vocabulary.terms import Outcome, Verdict
@@ -44,11 +45,13 @@ class Standings:
     turned: frozenset[str]
     """Targets whose phase, evidence or step changed somewhere, against the memory they came from: their
     routes are written anew even where no weight changes, or the change would not be remembered."""
+    spared: Mapping[str, datetime] = field(default_factory=dict)
+    """Target -> since when it is moved last for all clients, being at its account's limit."""
 
 
 def advance(
     memory: Memory,
-    healths: Iterable[TargetHealth],
+    healths: Sequence[TargetHealth],
     policy: Policy,
     *,
     routed: frozenset[str],
@@ -95,7 +98,10 @@ def advance(
             if _turns(held, now_held):
                 turned.add(target)
             _put(regional.setdefault(region, {}), target, now_held)
-    return Standings(targets, {region: held for region, held in regional.items() if held}, frozenset(turned))
+    spared = spare(memory.spared, healths if policy.automatic else (), routed=routed, now=now)
+    turned |= spared.keys() ^ memory.spared.keys()
+    held_by = {region: held for region, held in regional.items() if held}
+    return Standings(targets, held_by, frozenset(turned), spared)
 
 
 def _put(standings: dict[str, Standing], target: str, standing: Standing | None) -> None:

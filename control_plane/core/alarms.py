@@ -37,6 +37,7 @@ SEVERITY: Mapping[AlarmEvent, Severity] = {
     "EDGE_SILENT": "ticket",
     "PROBERS_SILENT": "ticket",
     "BUS_UNREACHABLE": "ticket",
+    "QUOTA_EXHAUSTED": "ticket",
     "DRILL_FAILED": "ticket",
 }
 HOLDS_S: Mapping[AlarmEvent, float] = {
@@ -138,6 +139,13 @@ def _of_view(view: HealthView) -> Iterator[Complaint]:
                 f"all {len(own)} targets of provider {provider} are DOWN",
                 {"targets": _ids([target.id for target in own])},
             )
+    for provider, poor in _without_quota(view).items():
+        yield Complaint(
+            "QUOTA_EXHAUSTED",
+            provider,
+            f"no quota or no money left with provider {provider} for {len(poor)} targets",
+            {"targets": _ids(poor)},
+        )
     for freeze in view.freezes:
         yield Complaint(
             "FREEZE",
@@ -151,6 +159,15 @@ def _of_view(view: HealthView) -> Iterator[Complaint]:
             yield Complaint(
                 "BUS_UNREACHABLE", bus.region, f"the bus of {bus.region} does not answer the leader"
             )
+
+
+def _without_quota(view: HealthView) -> Mapping[str, list[str]]:
+    """Provider -> its targets of whose account an edge was told so, and spares them for it yet."""
+    found: dict[str, list[str]] = {}
+    for target in view.targets:
+        if any(summary.quota_exhausted for summary in target.passive):
+            found.setdefault(target.provider, []).append(target.id)
+    return found
 
 
 def _of_answers(view: HealthView, policy: AlertPolicy) -> Iterator[Complaint]:

@@ -123,6 +123,7 @@ def decide(
     after = Memory(
         targets=standings.targets,
         regional=standings.regional,
+        spared=standings.spared,
         routes=remembered,
         overrides=orders.overrides,
         rollouts=orders.rollouts,
@@ -173,7 +174,7 @@ def _eased(scene: Scene, before: Mapping[str, Placing], placed: Mapping[str, Pla
 def _parts(placed: Mapping[str, Placing], scene: Scene) -> dict[str, RoutePart]:
     """The parts in every route; one with which nothing is the matter costs next to nothing."""
     standings = scene.standings
-    noted = {*standings.targets, *scene.advice, *standings.turned}
+    noted = {*standings.targets, *scene.advice, *standings.turned, *standings.spared}
     for held in standings.regional.values():
         noted |= held.keys()
     return {

@@ -84,6 +84,8 @@ class Memory(Message):
     regional: Mapping[Id, Mapping[Id, Standing]] = Field(default_factory=dict)
     """Client region -> target, by what that region alone sees. OUT on hard evidence (its live traffic
     fails) excludes there; OUT on soft evidence (its own vote) only moves last there."""
+    spared: Mapping[Id, AwareDatetime] = Field(default_factory=dict)
+    """Target at its account's limit -> since when it is moved last for all clients."""
     routes: Mapping[Id, RouteMemory] = Field(default_factory=dict)
     overrides: tuple[Override, ...] = ()
     """Those that the last decision was made under: the next one tells which are new, and which ended."""

@@ -17,6 +17,7 @@ requests from being a verdict. An edge too old to tell its runs speaks by the sh
 from collections.abc import Iterable, Mapping
 
 from control_plane.core.fold import BROKEN, PassiveWord, Source, broken
+from control_plane.core.sparing import cooling_in
 from shared.vocabulary.config import Policy
 from shared.vocabulary.decision import EvidenceRef
 from shared.vocabulary.terms import Outcome
@@ -65,6 +66,8 @@ def _summary(region: str, words: list[PassiveWord], policy: Policy) -> PassiveSu
         )
         if failing
         else (),
+        cooling=cooling_in(word.window for word in words),
+        quota_exhausted=any(word.window.quota_exhausted for word in words),
     )
 
 

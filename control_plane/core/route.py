@@ -365,12 +365,14 @@ def _regional(
 ) -> tuple[dict[str, int], tuple[str, ...]]:
     """The parts of the concerned targets for the clients of `region`, and who is moved last there."""
     there = dict(parts)
-    last: list[str] = []
+    last = {
+        target for target in scene.standings.spared if target in placing.members and _used(placing, target)
+    }
     for target, standing in scene.standings.regional.get(region, {}).items():
         if target not in placing.members or not _used(placing, target):
             continue
         if standing.phase == "OUT" and not standing.hard:
-            last.append(target)
+            last.add(target)
             continue
         there[target] = min(there.get(target, FULL), max(part_of(standing, None), held_here.get(target, 0)))
     return there, tuple(sorted(last))

@@ -53,6 +53,7 @@ def reasons_of(case: Case) -> tuple[Reason, ...]:
         *_rolled(case),
         *_global_changes(case),
         *_regional_changes(case),
+        *_spared(case),
         *_soft_moves(case),
         *_cautions(case),
         *case.plan.figures,
@@ -185,6 +186,22 @@ def _regional_changes(case: Case) -> Iterator[Reason]:
         for target in sorted(held.keys() | holds.keys()):
             if target in case.placing.members:
                 yield from _change(case, target, region, held.get(target), holds.get(target))
+
+
+def _spared(case: Case) -> Iterator[Reason]:
+    """Who has come to its account's limit, and who is over it."""
+    before, after = case.memory.spared, case.standings.spared
+    for target in case.placing.permitted:
+        if (target in before) == (target in after):
+            continue
+        health = case.healths.get(target)
+        values: dict[str, object] = {"ended": True}
+        if target in after:
+            passive = health.passive if health is not None else ()
+            values = {"seen_in": [summary.region for summary in passive if summary.cooling]}
+            if any(summary.quota_exhausted for summary in passive):
+                values["quota_exhausted"] = True
+        yield Reason(code="TARGET_COOLING", target=target, values=values)
 
 
 def _change(

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from edge_router.adapters.figures import BROKEN
 from edge_router.adapters.lane import Lane
 from edge_router.adapters.tracing import Trace, Tracing
-from edge_router.adapters.upstream import Connection
+from edge_router.adapters.upstream import Connection, UpstreamConnection
 from edge_router.core.answers import Refusal, last_event
 from edge_router.core.attempts import Judgement
 from edge_router.core.body import Asked
@@ -83,6 +83,8 @@ class Delivery(ABC):
     """It has moved on beyond its free move."""
     _tokens = NONE
     """As the answer's last bytes say."""
+    _forms_left = 32
+    """Forms that may still be learnt: a stream whose every event has another learns none for good."""
 
     # Of the attempt under way, set as it begins:
     _candidate: Candidate
@@ -122,6 +124,8 @@ class Delivery(ABC):
         total_s = route.timeouts.total_s
         if head.timeout_ms is not None:
             total_s = min(total_s, head.timeout_ms / 1000)
+        if head.patience_s is not None:
+            total_s = min(total_s, head.patience_s)  # until the answer begins
         self._limit_at = self.deadline = now + total_s
 
     # ------------------------------------------------------------ a target's answer
@@ -187,6 +191,15 @@ class Delivery(ABC):
                 self._client.send_content(content, chunked=self.chunked)
             self._wait(FINISH_S if verdict is Verdict.FINISHING else self._idle_s, now)
 
+    def _express(self, relay: Events, event: bytes) -> None:
+        """Let events of the same form as `event` pass the short way, where nobody else wants to see them."""
+        connection = self._connection
+        if self._trace is None and isinstance(connection, UpstreamConnection):
+            form = relay.form(event)
+            if form is not None:
+                self._forms_left -= 1
+                connection.express = self._passing(form)
+
     def _passing(self, form: Form) -> Callable[[bytes], bool]:
         """What `_take` does with an event that may pass, for chunks of this form: a closure, for with a thousand
         streams what an event costs is the memory that it touches."""
@@ -211,6 +224,8 @@ class Delivery(ABC):
         """The answer begins: from here on, it is this target's."""
         self._committed = True
         self._first_at = now
+        if self._head.patience_s is not None:
+            self._limit_at = self.started + self._total_s()
         if self._trace is not None:
             self._trace.first(now, self._attempt_at)
         if self._streamed:
@@ -301,6 +316,11 @@ class Delivery(ABC):
         self._client.refuse(refusal, message, self._endpoint.dialect, fields=fields)
 
     # ------------------------------------------------------------ details
+
+    def _total_s(self) -> float:
+        """The route's time for all of it, or the client's own where that is shorter."""
+        total_s, timeout_ms = self.route.timeouts.total_s, self._head.timeout_ms
+        return total_s if timeout_ms is None else min(total_s, timeout_ms / 1000)
 
     def _wait(self, seconds: float, now: float | None = None) -> None:
         now = self._gateway.monotonic() if now is None else now

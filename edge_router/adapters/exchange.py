@@ -10,24 +10,28 @@ from typing import Final
 from edge_router.adapters.delivery import Delivery
 from edge_router.adapters.struck import Struck
 from edge_router.adapters.tracing import CLIENT_GONE
-from edge_router.adapters.upstream import Connection, UpstreamConnection
+from edge_router.adapters.upstream import Connection
 from edge_router.core.answers import Refusal
 from edge_router.core.attempts import (
+    AGAIN_MOST_S,
     MAX_ATTEMPTS,
     REPLAY_BYTES,
     Course,
     Judgement,
-    cooling_s,
     error_token,
     judge,
+    judge_error,
     may_move,
+    pause_s,
     within_budget,
 )
-from edge_router.core.choose import Nobody
+from edge_router.core.choose import Nobody, Readiness, not_longer
+from edge_router.core.cooling import UNSAID, cooling_of
+from edge_router.core.error_body import TOLD_STATUSES, About, Told, read_error
 from edge_router.core.fault_filter import Effect
 from edge_router.core.messages import call_request, plain_request, told
 from edge_router.core.promise import keeps
-from edge_router.core.relay import NOT_JSON, Events, Opaque, Problem, Verdict, Whole
+from edge_router.core.relay import NOT_JSON, Events, Opaque, Problem, Verdict, Whole, Withheld
 from edge_router.core.strategies import affinity
 from edge_router.core.table import Candidate
 from edge_router.core.wire import ResponseHead
@@ -38,6 +42,8 @@ from shared.vocabulary.terms import Outcome, Strategy
 class Exchange(Delivery):
     """See the module. The sweep calls `timed_out` soon after `deadline`."""
 
+    _again: Candidate | None = None
+    """The same target, to be asked once more at `deadline`; nothing is under way until then."""
     _paused = False
     _resort = False
     """The attempt under way is at a cooling target: there is no other after it."""
@@ -45,8 +51,8 @@ class Exchange(Delivery):
     """A stale connection has been replaced."""
     _spent = False
     """The body was too large to be kept and has been sent."""
-    _forms_left = 32
-    """Forms that may still be learnt: a stream whose every event has another learns none for good."""
+    _too_short: tuple[str, ...] = ()
+    """Targets whose context is not known to be longer than one that the prompt did not fit into."""
 
     # ------------------------------------------------------------ called by the client's connection
 
@@ -97,6 +103,9 @@ class Exchange(Delivery):
 
     def timed_out(self, now: float) -> None:
         """`deadline` has passed."""
+        if self._again is not None:
+            self._ask_again(now)
+            return
         if self._paused and now < self._limit_at:
             self.deadline = self._limit_at  # the client is what is slow; its own deadline runs
             return
@@ -108,6 +117,9 @@ class Exchange(Delivery):
     def stop(self) -> None:
         """The edge is going away and cannot wait: end the answer, in-band where it has begun."""
         self._limit_at = 0.0
+        if self._again is not None:
+            self._refuse(Refusal.UPSTREAM, f"the edge is going away ({told(self._failures)})")
+            return
         self._drop_attempt()
         self._lost(Fault.OWN, None, self._gateway.monotonic())
 
@@ -125,7 +137,7 @@ class Exchange(Delivery):
         self._sent_any = False
         # Where all are cooling one is asked, as a last resort, but not one after the other: a storm of 429
         # must not become a storm of attempts.
-        if (resort := now < lane.cool_until) is not self._resort:
+        if (resort := now < lane.spared.until) is not self._resort:
             self._resort = resort
         self._trial = lane.begin(now)
         if self._trace is not None:
@@ -197,6 +209,10 @@ class Exchange(Delivery):
     def _request(self) -> list[bytes | memoryview]:
         head, asked, lane = self._head, self._asked, self._lane
         trace = head.trace if self._trace is None else self._trace.lines
+        if head.timeout_ms is not None:
+            # For a target that is an edge itself; others pass it over.
+            left_s = self.started + self._total_s() - self._attempt_at
+            trace += b"x-leeward-timeout-ms: %d\r\n" % max(1, int(left_s * 1000))
         if asked is None:
             prefix = lane.prefix(head.method, head.path + head.query)
             return plain_request(
@@ -221,8 +237,13 @@ class Exchange(Delivery):
                     return
         judgement = judge(head, self._endpoint, streamed=self._streamed, credential=self._lane.authenticated)
         self._judgement = judgement
+        if head.status in TOLD_STATUSES and self._asked is not None:
+            self._phase = Phase.BODY
+            self._relay = Withheld()
+            self._take(self._relay.feed(body, done))
+            return
         if judgement.course is not Course.PASS:
-            self._unwelcome(judgement, head, body, done)
+            self._unwelcome(judgement, head, body, done, _SAYS_NOTHING)
             return
         self._phase = Phase.BODY
         if judgement.outcome is Outcome.OK and self._asked is not None:
@@ -246,15 +267,6 @@ class Exchange(Delivery):
         if self._forms_left and self.chunked and type(relay) is Events:
             self._express(relay, body)
 
-    def _express(self, relay: Events, event: bytes) -> None:
-        """Let events of the same form as `event` pass the short way, where nobody else wants to see them."""
-        connection = self._connection
-        if self._trace is None and isinstance(connection, UpstreamConnection):
-            form = relay.form(event)
-            if form is not None:
-                self._forms_left -= 1
-                connection.express = self._passing(form)
-
     def lost(self, fault: Fault, code: int | None) -> None:
         """The target's connection is gone, the answer is not complete."""
         connection, self._connection = self._connection, None
@@ -272,11 +284,26 @@ class Exchange(Delivery):
 
     # ------------------------------------------------------------ moving on
 
-    def _unwelcome(self, judgement: Judgement, head: ResponseHead, body: bytes, done: bool) -> None:
+    def _heard_out(self, withheld: Withheld) -> None:
+        """An error has been read: what it is about decides what becomes of it."""
+        head, body = self._response, withheld.content
+        error = read_error(head.status, body)
+        judgement = self._judgement = judge_error(self._judgement, error)
+        if judgement.course is Course.PASS:
+            self._relay = Opaque()
+            self._take(self._relay.feed(body, withheld.done))
+        else:
+            self._unwelcome(judgement, head, body, withheld.done, error)
+
+    def _unwelcome(
+        self, judgement: Judgement, head: ResponseHead, body: bytes, done: bool, error: Told
+    ) -> None:
         """An answer that another target should replace."""
         now = self._gateway.monotonic()
         if judgement.outcome is Outcome.THROTTLED:
-            self._lane.cool(cooling_s(head, body, self._gateway.clock.now()), now)
+            self._lane.cool(cooling_of(head, error, self._gateway.clock.now()), now)
+        if judgement.longer:
+            self._too_short += tuple(not_longer(self.route, self._candidate.target))
         self._failures += ((self._candidate.target.id, judgement.error),)
         lone = judgement.outcome is Outcome.FAILED and judgement.course is Course.MOVE
         other = self._other(now, lone=lone)
@@ -292,7 +319,12 @@ class Exchange(Delivery):
 
     def _broken_before_answer(self, now: float) -> None:
         assert self._relay is not None
+        if self._relay.problem is None and isinstance(self._relay, Withheld):
+            self._heard_out(self._relay)
+            return
         problem = self._relay.problem or NOT_JSON
+        if problem.outcome is Outcome.THROTTLED:
+            self._lane.cool(UNSAID, now)
         self._drop_attempt()
         self._fail(problem.outcome, problem.error, now)
 
@@ -316,9 +348,12 @@ class Exchange(Delivery):
 
     def _end_attempt(self, outcome: Outcome | None, error: str, now: float, *, status: int | None) -> None:
         self._relay = None
-        self._lane.ended(outcome, now, trial=self._trial)
-        if self._sent_any:
-            self._lane.possibly_billed += 1
+        if outcome is None and status is not None:
+            self._lane.answered_client_fault(now)
+        else:
+            self._lane.ended(outcome, now, trial=self._trial)
+            if self._sent_any:
+                self._lane.possibly_billed += 1
         trace = self._traced(now)
         if trace is not None:
             trace.attempt_ended(status, error, now, outcome=outcome)
@@ -337,11 +372,12 @@ class Exchange(Delivery):
             gateway.figures.budget_spent += 1
             return None
         try:
-            tried = [target for target, _ in self._failures]
+            tried = [*(target for target, _ in self._failures), *self._too_short]
             last = self.attempts == MAX_ATTEMPTS - 1
             return gateway.chooser.another(self.route, tried, now, self._key(), last=last)
         except Nobody as nobody:
-            return self._candidate if lone and moves == 0 and self._lane.admission.demerits <= 1 else nobody
+            lone = lone and moves == 0 and self._lane.admission.demerits <= 1
+            return self._candidate if lone and now + AGAIN_MOST_S < self._limit_at else nobody
 
     def _go(self, other: Candidate | Nobody | None, now: float) -> None:
         if isinstance(other, Candidate):
@@ -350,13 +386,28 @@ class Exchange(Delivery):
                 self._gateway.extra_active += 1
             self._gateway.figures.moved(self.route.id)
             self._tell_move(other, now)
-            self._attempt(other, now)
+            if other is self._candidate:
+                self._again = other
+                self.deadline = now + pause_s(self._gateway.draw())
+            else:
+                self._attempt(other, now)
         elif isinstance(other, Nobody) and other.full:
             self._nobody(other)
         elif now >= self._limit_at or self._failures[-1][1].endswith("timeout"):
             self._refuse(Refusal.TIMEOUT, f"no target answered in time ({told(self._failures)})")
         else:
             self._refuse(Refusal.UPSTREAM, f"no target could answer ({told(self._failures)})")
+
+    def _ask_again(self, now: float) -> None:
+        """The pause before the same target is asked once more is over."""
+        candidate, self._again = self._again, None
+        assert candidate is not None
+        if now >= self._limit_at:
+            self._refuse(Refusal.TIMEOUT, f"no target answered in time ({told(self._failures)})")
+        elif self._gateway.lane(candidate.target).readiness(now) is Readiness.FULL:
+            self._nobody(Nobody(full=True))
+        else:
+            self._attempt(candidate, now)
 
     def _tell_move(self, other: Candidate, now: float) -> None:
         failed, error = self._failures[-1]
@@ -387,3 +438,4 @@ class Exchange(Delivery):
 # What every request looks at: a member looked up in its class costs 60 ns (Python 3.11).
 _HASH: Final = Strategy.HASH
 _ANSWER: Final = Phase.ANSWER
+_SAYS_NOTHING: Final = Told(About.OTHER)

@@ -285,28 +285,7 @@ class EdgeCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         gateway = self._gateway
         yield from gateway.figures.metrics()
-        attempts = CounterMetricFamily(
-            "leeward_edge_attempts", "Attempts at targets, by outcome.", labels=("target", "outcome")
-        )
-        billed = CounterMetricFamily(
-            "leeward_edge_possibly_billed",
-            "Attempts that were sent, and whose answer nobody got.",
-            labels=("target",),
-        )
-        inflight = GaugeMetricFamily("leeward_edge_inflight", "Requests at a target.", labels=("target",))
-        admission = GaugeMetricFamily(
-            "leeward_edge_admission", "1 for the state a target is in.", labels=("target", "state")
-        )
-        for lane in gateway.lanes():
-            target = lane.entry.id
-            for outcome, count in {Outcome.OK: lane.answers, **lane.totals}.items():
-                attempts.add_metric((target, outcome.value), count)
-            billed.add_metric((target,), lane.possibly_billed)
-            inflight.add_metric((target,), lane.inflight)
-            for state in State:
-                admission.add_metric((target, state.value), float(lane.admission.state is state))
-        yield attempts
-        yield billed
+        yield from self._by_target()
         if gateway.fault_filter is not None:
             yield _counter(
                 "leeward_edge_fault_filter_attempts",
@@ -319,8 +298,6 @@ class EdgeCollector(Collector):
                 "Faults that drills have put in force.",
                 value=len(gateway.fault_filter.shown(gateway.monotonic())),
             )
-        yield inflight
-        yield admission
         yield GaugeMetricFamily(
             "leeward_edge_connections", "Connections of clients.", value=len(gateway.clients)
         )
@@ -340,6 +317,45 @@ class EdgeCollector(Collector):
         for candidate in EdgeMode:
             mode.add_metric((candidate.value,), float(gateway.mode is candidate))
         yield mode
+
+    def _by_target(self) -> Iterator[Metric]:
+        gateway = self._gateway
+        attempts = CounterMetricFamily(
+            "leeward_edge_attempts", "Attempts at targets, by outcome.", labels=("target", "outcome")
+        )
+        billed = CounterMetricFamily(
+            "leeward_edge_possibly_billed",
+            "Attempts that were sent, and whose answer nobody got.",
+            labels=("target",),
+        )
+        inflight = GaugeMetricFamily("leeward_edge_inflight", "Requests at a target.", labels=("target",))
+        admission = GaugeMetricFamily(
+            "leeward_edge_admission", "1 for the state a target is in.", labels=("target", "state")
+        )
+        cooling = GaugeMetricFamily(
+            "leeward_edge_cooling_seconds",
+            "How much longer a target is spared, of those that are.",
+            labels=("target",),
+        )
+        exhausted = GaugeMetricFamily(
+            "leeward_edge_quota_exhausted",
+            "1 for a target that is spared because its account's quota is used up.",
+            labels=("target",),
+        )
+        now = gateway.monotonic()
+        for lane in gateway.lanes():
+            target = lane.entry.id
+            if now < lane.spared.until:
+                cooling.add_metric((target,), lane.spared.until - now)
+            if now < lane.spared.exhausted_until:
+                exhausted.add_metric((target,), 1.0)
+            for outcome, count in {Outcome.OK: lane.answers, **lane.totals}.items():
+                attempts.add_metric((target, outcome.value), count)
+            billed.add_metric((target,), lane.possibly_billed)
+            inflight.add_metric((target,), lane.inflight)
+            for state in State:
+                admission.add_metric((target, state.value), float(lane.admission.state is state))
+        yield from (attempts, billed, inflight, admission, cooling, exhausted)
 
 
 def _by_class(statuses: dict[int, int]) -> dict[str, int]:

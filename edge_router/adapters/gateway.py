@@ -21,6 +21,7 @@ from edge_router.adapters.failovers import FailoverLog
 from edge_router.adapters.figures import EdgeCollector, Figures
 from edge_router.adapters.lane import Lane
 from edge_router.adapters.listener import ClientConnection
+from edge_router.adapters.spared import Accounts
 from edge_router.adapters.tracing import Tracing
 from edge_router.adapters.upstream import Pool
 from edge_router.core.choose import Chooser
@@ -84,11 +85,13 @@ class Gateway:
         self.coarse_now = clock.monotonic()
         """At the last sweep: exact enough for deadlines of seconds."""
         self.request_heads: Memo[RequestHead] = Memo(parse_request_head)
+        self.draw = rng.random
         self.chooser = Chooser(self.lane, rng.random, offset=rng.random())
         self._response_heads: Memo[ResponseHead] = Memo(parse_response_head)
         self._credentials = credentials
         self._supervisor = supervisor
         self._lanes: dict[str, Lane] = {}
+        self._accounts = Accounts()
         self._pools: dict[Origin, Pool] = {}
         self._server: asyncio.Server | None = None
         self._closed = False
@@ -181,7 +184,11 @@ class Gateway:
         lane = self._lanes.get(target.id)
         if lane is None:
             lane = self._lanes[target.id] = Lane(
-                target, self._pool(target.origin), self._credentials, turned=self.turned.set
+                target,
+                self._pool(target.origin),
+                self._credentials,
+                turned=self.turned.set,
+                accounts=self._accounts,
             )
         elif lane.entry is not target:
             if lane.entry != target:
@@ -249,7 +256,7 @@ class Gateway:
                 if name not in self.table.targets and not lane.inflight
             ]
             for name in gone:
-                del self._lanes[name]
+                self._lanes.pop(name).leave()
 
     @property
     def _origins(self) -> set[Origin]:

@@ -6,6 +6,7 @@ A lane outlives tables: the next decision finds the target as this edge knows it
 from collections.abc import Callable, Mapping
 from typing import Final
 
+from edge_router.adapters.spared import Accounts, Spared
 from edge_router.adapters.upstream import Pool
 from edge_router.core.admission import (
     CLEAN,
@@ -18,6 +19,7 @@ from edge_router.core.admission import (
     step,
 )
 from edge_router.core.choose import READY, PeakEwma, Readiness
+from edge_router.core.cooling import Cooling
 from edge_router.core.table import ResolvedCredential, TargetEntry
 from edge_router.core.window import SLOT_S, SLOTS, Lately, Window
 from shared.log import get_logger
@@ -34,6 +36,7 @@ class Lane:
     """Mutable; one per target. Times are monotonic seconds."""
 
     __slots__ = (
+        "_accounts",
         "_clean",
         "_prefixes",
         "_turned",
@@ -42,7 +45,6 @@ class Lane:
         "authenticated",
         "broken_run",
         "capacity",
-        "cool_until",
         "credential_line",
         "entry",
         "ewma",
@@ -50,6 +52,7 @@ class Lane:
         "lately",
         "pool",
         "possibly_billed",
+        "spared",
         "success",
         "totals",
         "ttft_floor_s",
@@ -63,12 +66,14 @@ class Lane:
         credentials: Mapping[str, ResolvedCredential],
         *,
         turned: Callable[[], None] = lambda: None,
+        accounts: Accounts | None = None,
     ) -> None:
-        """`turned` is called when it is ejected."""
+        """`turned` is called when it is ejected or begins to cool; `accounts` are those of the edge."""
         self._turned = turned
+        self._accounts = Accounts() if accounts is None else accounts
+        self.spared = Spared()
         self.inflight = 0
         self.admission: Admission = CLEAN
-        self.cool_until = 0.0
         self.ewma = PeakEwma()
         self.window = Window()
         self.lately = Lately()
@@ -83,12 +88,17 @@ class Lane:
         self.ttft_floor_s = 0.0
         """Twice its own p99: no first byte is called late before that."""
         self._clean = True
+        """Nothing is the matter: admitted, no demerits, not cooling."""
         self.bind(entry, pool, credentials)
 
     def bind(self, entry: TargetEntry, pool: Pool, credentials: Mapping[str, ResolvedCredential]) -> None:
         """Take the target as the table now has it."""
         self.entry = entry
         self.pool = pool
+        self.leave()
+        self.spared = self._accounts.of(entry)
+        self.spared.lanes.add(self)
+        self._clean = self._clean and not self.spared.until
         self.capacity = entry.capacity_inflight
         self._prefixes: dict[bytes, bytes] = {}
         self.credential_line = b""
@@ -98,6 +108,10 @@ class Lane:
         elif entry.credential:
             log.warning("target goes without its credential", target=entry.id, bound=credential is not None)
         self.authenticated = bool(self.credential_line)
+
+    def leave(self) -> None:
+        """It is gone, or another account's: its limit concerns it no more."""
+        self.spared.lanes.discard(self)
 
     def prefix(self, method: bytes, path: bytes) -> bytes:
         """The beginning of a request: request line, host, credential, via."""
@@ -123,14 +137,24 @@ class Lane:
             return Readiness.FULL
         if self._clean:
             return READY
-        if now < self.cool_until:
+        if now < self.spared.until:
             return Readiness.COOLING
         return Readiness.READY if admits(self.admission, now) else Readiness.DOUBTFUL
 
     def due(self, now: float) -> float:
         """When it is expected back."""
         until = self.admission.until if self.admission.state is State.EJECTED else now
-        return max(until, self.cool_until)
+        return max(until, self.spared.until)
+
+    @property
+    def cool_until(self) -> float:
+        """Until when it is spared."""
+        return self.spared.until
+
+    @property
+    def partial(self) -> bool:
+        """Ejected for its share of failures: it answers some."""
+        return self.admission.by_share
 
     @property
     def latency_ms(self) -> float:
@@ -142,10 +166,23 @@ class Lane:
         """Expected wait, for the strategy `latency`."""
         return self.ewma.value * (self.inflight + 1)
 
-    def cool(self, seconds: float, now: float) -> None:
-        """Spare it for a while: it said that it is at its limit."""
-        self.cool_until = max(self.cool_until, now + seconds)
-        self._clean = False
+    def cool(self, cooling: Cooling, now: float) -> None:
+        """Spare it for a while, and all of its account: it said that it is at its limit."""
+        spared = self.spared
+        if now >= spared.until or (cooling.exhausted and now >= spared.exhausted_until):
+            # Once for each storm, not for each of its answers.
+            log.info(
+                "cooling",
+                target=self.entry.id,
+                seconds=round(cooling.seconds, 3),
+                exhausted=cooling.exhausted,
+            )
+            self._turned()
+        spared.until = max(spared.until, now + cooling.seconds)
+        if cooling.exhausted:
+            spared.exhausted_until = max(spared.exhausted_until, now + cooling.seconds)
+        for lane in spared.lanes:
+            lane._clean = False
 
     # ------------------------------------------------------------ attempts
 
@@ -203,7 +240,7 @@ class Lane:
     def passive(self, now: float, window_s: float) -> PassiveWindow | None:
         """What was seen of it in the last `window_s`; None when there is nothing to tell."""
         reading = self.window.read(now, window_s)
-        cooling_s = max(0.0, self.cool_until - now)
+        cooling_s = max(0.0, self.spared.until - now)
         admitting = self.admission.state is State.ADMITTING
         if not reading.counts:
             self.lately.restart(self._judged())
@@ -226,6 +263,7 @@ class Lane:
             admission=self.admission.state.value,
             broken_run=self.broken_run,
             cooling_s=cooling_s,
+            quota_exhausted=now < self.spared.exhausted_until,
         )
 
     def _judged(self) -> int:
@@ -244,7 +282,7 @@ class Lane:
             if admission.state is State.EJECTED:
                 self._turned()
         self.admission = admission
-        self._clean = admission is CLEAN and now >= self.cool_until
+        self._clean = admission is CLEAN and now >= self.spared.until
 
 
 _MAX_PREFIXES: Final = 64

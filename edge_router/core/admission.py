@@ -9,7 +9,8 @@
                  is alive, and cooling is kept apart from ejection.
     share        Failures that good answers interrupt add up as well: at least half of twenty attempts in
                  the window, since it was last admitted again, eject. A moving average would remember
-                 failures from before a quiet night; the window forgets them.
+                 failures from before a quiet night; the window forgets them. Who is ejected so still answers
+                 some: `by_share`, which lets whoever chooses keep it in when too many are out (`choose`)
     bench        1 s, doubled with each ejection up to 60 s: a target that comes back is tried soon, one
                  that does not costs one trial a minute. A minute of good conduct forgets the past.
     not here     That something is always left to try: whoever chooses falls back on EJECTED targets when
@@ -82,6 +83,8 @@ class Admission:
     """When it was last admitted again."""
     trial: bool = False
     """A trial is under way."""
+    by_share: bool = False
+    """Ejected for its share of failures, not for a run of them."""
 
 
 CLEAN: Final = Admission()
@@ -129,7 +132,7 @@ def after_window(admission: Admission, counts: Mapping[Outcome, int], now: float
     judged = sum(count for outcome, count in counts.items() if outcome is not Outcome.THROTTLED)
     bad = sum(count for outcome, count in counts.items() if DEMERITS[outcome])
     if admission.state is State.ADMITTING and judged >= EJECT_SHARE_OF and bad >= EJECT_SHARE * judged:
-        return step(admission, Event.TOO_BAD, now)
+        return replace(step(admission, Event.TOO_BAD, now), by_share=True)
     return admission
 
 

@@ -9,17 +9,21 @@ three attempts   at most; a body too large to be kept has one
 whose fault      400, 404, 409, 413, 422 and their kind are the client's: handed back untouched. 401 and 403
                  are the edge's: the client's key was good here, the target's credential was not. To the
                  client they would be a riddle (and may quote the credential), so the target counts as
-                 FAILED, and when nobody else answers the client gets a 502 that names the target
-429              cools the target; so do 529, and 503 that says until when
+                 FAILED, and when nobody else answers the client gets a 502 that names the target. So it is with
+                 a 404 for the model: its name was good here, the one in the fleet was not
+429              cools the target (see `cooling`); so do 529, and 503 that says until when. A quota that is used
+                 up is the edge's account, not the client's: replaced, too
+too long         a prompt that does not fit goes only to a target with a longer context, else back untouched
+again            where there is no other target, a lone 5xx or reset is asked once more of the same, after a
+                 jittered pause; a silent target is not
 """
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from enum import Enum
 from typing import Final, NamedTuple
 
 from edge_router.core.endpoints import IDEMPOTENT, Endpoint, Kind
+from edge_router.core.error_body import About, Told
 from edge_router.core.wire import RequestHead, ResponseHead
 from shared.classify import Fault, Phase, outcome_of_status
 from shared.vocabulary.terms import Outcome
@@ -28,12 +32,9 @@ MAX_ATTEMPTS: Final = 3
 BUDGET_SHARE: Final = 0.2
 BUDGET_MIN: Final = 3
 REPLAY_BYTES: Final = 4 * 1024 * 1024
-COOL_LEAST_S: Final = 0.5
-COOL_MOST_S: Final = 600.0
-COOL_UNSAID_S: Final = 1.0
-"""When a 429 does not say for how long."""
-QUOTA_COOL_S: Final = 600.0
-"""A quota that is used up does not come back within a minute, whatever Retry-After says."""
+AGAIN_MOST_S: Final = 0.2
+AGAIN_LEAST_S: Final = 0.02
+"""Before the same target is asked again: it may be restarting, and all its clients with it."""
 
 
 class Course(Enum):
@@ -54,6 +55,8 @@ class Judgement(NamedTuple):
     outcome: Outcome | None
     error: str = ""
     """A token of RFC 9209, section 2.3, or one of ours, for Proxy-Status and metrics."""
+    longer: bool = False
+    """Only a target with a longer context may be asked instead."""
 
 
 _GOOD: Final = Judgement(Course.PASS, Outcome.OK)
@@ -62,6 +65,11 @@ _THROTTLED: Final = Judgement(Course.MOVE, Outcome.THROTTLED, "http_request_thro
 _FAILED: Final = Judgement(Course.MOVE, Outcome.FAILED, "http_response_status")
 _CREDENTIAL: Final = Judgement(Course.REPLACE, Outcome.FAILED, "upstream_credential_refused")
 _GARBLED: Final = Judgement(Course.REPLACE, Outcome.GARBLED, "http_protocol_error")
+_TOLD: Final[Mapping[About, Judgement]] = {
+    About.TOO_LONG: Judgement(Course.MOVE, None, "context_length_exceeded", longer=True),
+    About.NO_MODEL: Judgement(Course.REPLACE, Outcome.FAILED, "upstream_model_unknown"),
+    About.QUOTA: Judgement(Course.REPLACE, Outcome.THROTTLED, "upstream_quota_exhausted"),
+}
 
 
 def judge(head: ResponseHead, endpoint: Endpoint, *, streamed: bool, credential: bool) -> Judgement:
@@ -85,6 +93,16 @@ def judge(head: ResponseHead, endpoint: Endpoint, *, streamed: bool, credential:
     return _GOOD if endpoint.kind is Kind.PLAIN else _GARBLED
 
 
+def judge_error(judgement: Judgement, told: Told) -> Judgement:
+    """`judgement` of an error's head, now that its body has been read."""
+    return _TOLD.get(told.about, judgement)
+
+
+def pause_s(draw: float) -> float:
+    """Before the same target is asked again: full jitter, as in `shared.backoff`; `draw` is from [0, 1)."""
+    return max(AGAIN_LEAST_S, draw * AGAIN_MOST_S)
+
+
 def may_move(head: RequestHead, endpoint: Endpoint, *, sent: bool, bound: bool) -> bool:
     """Whether a request may be sent to another target."""
     if not sent:
@@ -100,34 +118,6 @@ def within_budget(*, moves: int, extra_active: int, active: int) -> bool:
     """Whether a request that has moved `moves` times may do so again, `extra_active` of `active`
     requests being beyond their free move."""
     return moves == 0 or extra_active < max(BUDGET_MIN, int(BUDGET_SHARE * active))
-
-
-def cooling_s(head: ResponseHead, body: bytes, now: datetime) -> float:
-    """How long to spare a target after a throttling answer, clamped: an absurd Retry-After must
-    neither hammer it nor bury it. RFC 9110, section 10.2.3, and `retry-after-ms` as OpenAI and Azure send it."""
-    if b"insufficient_quota" in body:
-        return QUOTA_COOL_S
-    said = _milliseconds(head.retry_after_ms)
-    if said is None:
-        said = _retry_after(head.retry_after, now)
-    return COOL_UNSAID_S if said is None else min(max(said, COOL_LEAST_S), COOL_MOST_S)
-
-
-def _milliseconds(value: bytes | None) -> float | None:
-    return int(value) / 1000 if value is not None and value.isdigit() and len(value) < 16 else None
-
-
-def _retry_after(value: bytes | None, now: datetime) -> float | None:
-    if value is None:
-        return None
-    text = value.decode("latin-1")
-    if text.replace(".", "", 1).isdigit() and text.isascii() and len(text) < 16:
-        return float(text)
-    try:
-        date = parsedate_to_datetime(text)
-    except ValueError:
-        return None
-    return ((date if date.tzinfo else date.replace(tzinfo=UTC)) - now).total_seconds()
 
 
 OVERLOAD_ERRORS: Final[Mapping[str, Outcome]] = {

@@ -4,10 +4,14 @@ strategy chooses among them, request by request.
     order        1. one tier is drawn by its share; what shares leave over is shed
                  2. inside it: targets with weight by the strategy, then stand-bys as written
                  3. the other tiers, in their order
-                 4. last resort: targets that this edge itself has ejected, then those that are cooling, the one due
-                    back first; then those that the control plane excluded automatically. Better a doubtful
-                    target than an error; never one that a person or policy excluded.
+                 4. last resort: targets that this edge itself has ejected, spread over all of them by weight, for
+                    which of them is back is not known; then those that are cooling, the one due back first; then
+                    those that the control plane excluded automatically. Better a doubtful target than an error;
+                    never one that a person or policy excluded.
                  Never a target that is full, and none twice.
+most ejected Of a route's targets no more than `max_ejected` are out for a mere share of failures: of those beyond, who
+             still answer some, the best stay in. Who fails in a run has nobody's answers to offer and is out
+             all the same (docs/decisions/0017). Envoy's `max_ejection_percent` is of one cluster's hosts, for any cause.
     cost, score, See `strategies`.
     hash
     weighted     The nth request takes the point n x 0.618… mod 1 on the line of weights. Multiples of the
@@ -59,6 +63,11 @@ class Standing(Fitness, Protocol):
     @property
     def cost(self) -> float:
         """Expected wait: peak-EWMA of the latency x (outstanding + 1)."""
+        ...
+
+    @property
+    def partial(self) -> bool:
+        """Whether it is ejected for its share of failures, and answers some."""
         ...
 
 
@@ -146,6 +155,9 @@ class Chooser:
     ) -> Candidate:
         for tier in (drawn, *(tier for tier in route.tiers if tier is not drawn)):
             ready = [c for c in tier.weighted if c.target.id not in tried and self._is_ready(c, now)]
+            some_out = not ready or len(ready) + len(tried) < len(tier.weighted)
+            if some_out and (kept := self._kept_in(route, now)):
+                ready += [c for c in tier.weighted if c.target.id not in tried and c.target.id in kept]
             if ready:
                 return ready[0] if len(ready) == 1 else self._best(route, tier, ready, key)
             for candidate in tier.standby:
@@ -173,7 +185,8 @@ class Chooser:
         return self._by_weight(ready)
 
     def _by_weight(self, ready: Sequence[Candidate]) -> Candidate:
-        sums = list(accumulate(candidate.weight for candidate in ready))
+        # A stand-by, which only a last resort draws, counts as next to nothing.
+        sums = list(accumulate(candidate.weight or 1 for candidate in ready))
         return ready[min(bisect_right(sums, self._draw() * sums[-1]), len(ready) - 1)]
 
     def _shuffled(self, ready: Sequence[Candidate]) -> Iterable[Candidate]:
@@ -183,7 +196,8 @@ class Chooser:
 
     def _resort(self, route: RouteEntry, tried: Collection[str], now: float) -> Candidate:
         full = False
-        doubtful: list[tuple[Readiness, float, Candidate]] = []
+        doubtful: list[Candidate] = []
+        cooling: list[tuple[float, Candidate]] = []
         for tier in route.tiers:
             for candidate in (*tier.weighted, *tier.standby):
                 if candidate.target.id in tried:
@@ -192,16 +206,35 @@ class Chooser:
                 readiness = standing.readiness(now)
                 if readiness is Readiness.FULL:
                     full = True
+                elif readiness is Readiness.COOLING:
+                    cooling.append((standing.due(now), candidate))
                 else:
-                    doubtful.append((readiness, standing.due(now), candidate))
+                    doubtful.append(candidate)
         if doubtful:
-            return min(doubtful, key=lambda one: one[:2])[2]
+            return self._by_weight(doubtful)
+        if cooling:
+            return min(cooling, key=lambda one: one[0])[1]
         for candidate in route.last_resort:
             if candidate.target.id not in tried:
                 if self._standing(candidate.target).readiness(now) is not Readiness.FULL:
                     return candidate
                 full = True
         raise Nobody(full=full)
+
+    def _kept_in(self, route: RouteEntry, now: float) -> Collection[str]:
+        """Targets that are ejected for their share of failures and stay in, for too many are out."""
+        partial: list[tuple[float, str]] = []
+        out = total = 0
+        for tier in route.tiers:
+            for candidate in (*tier.weighted, *tier.standby):
+                total += 1
+                standing = self._standing(candidate.target)
+                if standing.readiness(now) is Readiness.DOUBTFUL:
+                    out += 1
+                    if standing.partial:
+                        partial.append((-standing.success, candidate.target.id))
+        beyond = out - int(total * route.max_ejected)
+        return [target for _, target in sorted(partial)[:beyond]] if beyond > 0 else ()
 
     def _offers(self, tier: TierEntry, now: float) -> bool:
         return any(self._is_ready(candidate, now) for candidate in (*tier.weighted, *tier.standby))
@@ -212,6 +245,16 @@ class Chooser:
 
 def _has_any(tier: TierEntry, targets: Collection[str]) -> bool:
     return any(candidate.target.id in targets for candidate in (*tier.weighted, *tier.standby))
+
+
+def not_longer(route: RouteEntry, target: TargetEntry) -> list[str]:
+    """Targets of `route` that are not known to have a longer context than `target`; all, where its own is unknown."""
+    places = (c for tier in route.tiers for c in (*tier.weighted, *tier.standby))
+    return [
+        candidate.target.id
+        for candidate in (*places, *route.last_resort)
+        if not 0 < target.context_length < candidate.target.context_length
+    ]
 
 
 GOLDEN: Final = 0.6180339887498949

@@ -8,7 +8,7 @@ A relay takes the content of a target's answer as it comes and says what may go 
     BROKEN      this content was still good, the rest is missing or wrong (`problem`): no clean end
 
 `Whole` is JSON that was promised, `Events` a model's stream, `Opaque` what nobody has promised anything
-about. At most `HOLD_BYTES` are held.
+about, `Withheld` an error that is read before anybody decides what becomes of it. At most `HOLD_BYTES` are held.
 """
 
 from enum import Enum
@@ -16,6 +16,7 @@ from typing import Final, NamedTuple, Protocol
 
 from edge_router.core.attempts import OVERLOAD_ERRORS
 from edge_router.core.endpoints import Kind
+from edge_router.core.error_body import MAX_ERROR_BYTES
 from edge_router.core.express import Form, form_of
 from edge_router.core.promise import keeps
 from edge_router.core.sse import EventReader
@@ -113,6 +114,26 @@ class Opaque:
 
     def feed(self, content: bytes, done: bool) -> Step:
         return Step(content, Verdict.COMPLETE if done else Verdict.PASS)
+
+    def cut(self, problem: Problem) -> Step:
+        self.problem = problem
+        return Step(b"", Verdict.BROKEN)
+
+
+class Withheld:
+    """An error: BROKEN, without a problem, as soon as `content` is all of it, or more than is read."""
+
+    __slots__ = ("content", "done", "problem")
+
+    def __init__(self) -> None:
+        self.problem: Problem | None = None
+        self.content = b""
+        self.done = False
+
+    def feed(self, content: bytes, done: bool) -> Step:
+        self.content += content
+        self.done = done
+        return Step(b"", Verdict.BROKEN) if done or len(self.content) > MAX_ERROR_BYTES else _HOLD
 
     def cut(self, problem: Problem) -> Step:
         self.problem = problem

@@ -67,9 +67,13 @@ class TargetEntry:
     provider: str = ""
     price: float = 0.0
     """US dollars for a million tokens, three of input to one of output."""
+    context_length: int = 0
+    """Tokens; 0 when the fleet does not say."""
+    capabilities: frozenset[str] = frozenset()
 
 
-class Candidate(msgspec.Struct, frozen=True):
+@dataclass(frozen=True, slots=True)
+class Candidate:
     """A target's place in a route. `stamp` are the response headers that name it."""
 
     target: TargetEntry
@@ -131,6 +135,8 @@ class RouteEntry:
     last_resort: tuple[Candidate, ...]
     """Excluded automatically and by nobody's word: asked only when nothing else is left."""
     score: ScoreWeights = EVEN_HANDED
+    max_ejected: float = 0.5
+    """Share of its targets that may be ejected for their share of failures."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,6 +258,8 @@ def _target_entry(target: Target) -> TargetEntry:
         reasoning="reasoning" in target.capabilities,
         provider=target.provider,
         price=(3.0 * target.cost.input_usd_per_mtok + target.cost.output_usd_per_mtok) / 4.0,
+        context_length=target.context_length or 0,
+        capabilities=frozenset(target.capabilities),
     )
 
 
@@ -299,6 +307,7 @@ class _RouteBuilder:
             shares=tuple(total / 1000 for total in accumulate(tier.share for tier in tiers)),
             last_resort=tuple(last_resort),
             score=ScoreWeights(**self._route.score.model_dump()),
+            max_ejected=self._route.max_ejected_permille / 1000,
         )
 
     def _residents(self) -> list[tuple[int, TargetEntry]]:

@@ -33,6 +33,7 @@ _FIELDS = re.compile(rb"(?:" + _TOKEN + rb":[\t\x20-\x7e\x80-\xff]*\r\n)*\r\n")
 _FIELD = re.compile(rb"([^:\r\n]+):[\t ]*([^\r\n]*)\r\n")
 _HOST = re.compile(rb"(?:[A-Za-z0-9._\-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
 _LENGTH = re.compile(rb"[0-9]{1,15}")
+_SECONDS = re.compile(rb"[0-9]{1,9}(?:\.[0-9]{1,9})?")
 _PREFIX_FAULT = re.compile(rb"(?<!\r)\n|\r(?![\n])(?!\Z)|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _TRACEPARENT = re.compile(rb"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 _HTTP_VERSION = re.compile(rb"[^\r\n]* HTTP/([0-9.]+)\r\n")
@@ -90,9 +91,11 @@ class RequestHead(NamedTuple):
     """The client's trace context as lines, for when the edge itself records nothing."""
     traceparent: str | None
     timeout_ms: int | None
-    """The client's own deadline: `x-leeward-timeout-ms`."""
+    """The client's own deadline for all of it: see `_deadline_ms`."""
     host: bytes
     idempotency_key: bool
+    patience_s: float | None = None
+    """How long it waits for an answer to begin: see `_patience_s`."""
 
 
 class ResponseHead(NamedTuple):
@@ -154,9 +157,10 @@ def parse_request_head(raw: bytes) -> RequestHead:
         ),
         trace=b"".join(b"%b: %b\r\n" % field for field in fields if traced and field[0] in _TRACE),
         traceparent=traceparent.decode() if traced else None,
-        timeout_ms=_timeout_ms(found.get(b"x-leeward-timeout-ms")),
+        timeout_ms=_deadline_ms(found),
         host=_host(found, http_1_0=http_1_0),
         idempotency_key=b"idempotency-key" in found,
+        patience_s=_patience_s(found),
     )
 
 
@@ -256,6 +260,28 @@ def _key_hash(found: dict[bytes, bytes]) -> str:
         return sha256(key.strip(b" ")).hexdigest() if scheme.lower() == b"bearer" and key else ""
     api_key = found.get(b"x-api-key") or found.get(b"api-key")
     return sha256(api_key).hexdigest() if api_key else ""
+
+
+def _deadline_ms(found: dict[bytes, bytes]) -> int | None:
+    """For all of an answer: ours, and what an Envoy in front says that it expects (`x-envoy-expected-rq-timeout-ms`,
+    Envoy documentation, "Router"). That one is nobody's request to us: malformed or 0, it is passed over."""
+    ours = _timeout_ms(found.get(b"x-leeward-timeout-ms"))
+    expected = found.get(b"x-envoy-expected-rq-timeout-ms")
+    if expected is None or not expected.isdigit() or len(expected) > 9 or int(expected) == 0:
+        return ours
+    return int(expected) if ours is None else min(ours, int(expected))
+
+
+def _patience_s(found: dict[bytes, bytes]) -> float | None:
+    """What the official SDKs tell of their own timeout, in seconds: in Python of every wait for bytes
+    (`x-stainless-read-timeout`), in JavaScript of the wait for the head (`x-stainless-timeout`). Either way who
+    sends it is gone when nothing has come by then. 0 or malformed, it is passed over."""
+    said = [
+        float(value)
+        for name in (b"x-stainless-read-timeout", b"x-stainless-timeout")
+        if (value := found.get(name)) is not None and _SECONDS.fullmatch(value) and float(value) > 0
+    ]
+    return min(said, default=None)
 
 
 def _timeout_ms(value: bytes | None) -> int | None:

@@ -4,7 +4,7 @@ a second while there is traffic, and a sign of life once a round.
 A window is absolute state, so what a bus that was away did not hear is not kept for it: the next one
 says more. Where traffic to a target or of a route ends, its empty window is told once, so that nobody
 goes on reasoning from its last full one. An ejection is told at once: it may be all that anybody has
-against the target.
+against the target. So is a cooling: other edges call with the same account.
 """
 
 import asyncio
@@ -90,7 +90,7 @@ class Report:
             await self._pause(self._clock.monotonic() - now)
 
     async def _pause(self, spent_s: float) -> None:
-        """Until it is time again; or until a target is ejected, but no sooner than bounds the events."""
+        """Until it is time again; or until a target is ejected or cools, but no sooner than bounds the events."""
         least_s = self._passive_s / LEAST_PART
         await asyncio.sleep(least_s)
         if (serving := self._serving()) is not None:

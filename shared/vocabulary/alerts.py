@@ -23,6 +23,7 @@ AlarmEvent = Literal[
     "BUS_UNREACHABLE",
     "ETCD_ALARM",
     "CAPACITY_SHED",
+    "QUOTA_EXHAUSTED",
     "DRILL_FAILED",
 ]
 EVENTS: tuple[AlarmEvent, ...] = get_args(AlarmEvent)

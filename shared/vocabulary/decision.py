@@ -21,6 +21,7 @@ REASON_CODES = (
     "RAMP_STEP",
     "HOLD_DOWN",
     "REGIONAL_DOWN",
+    "TARGET_COOLING",
     "FROZEN",
     "UNFROZEN",
     "CAPACITY",

@@ -80,6 +80,8 @@ class PassiveWindow(Message):
     """Attempts that ended REFUSED, FAILED or TIMED_OUT since the target last did its work."""
     cooling_s: Annotated[float, Field(ge=0, le=86_400)] = 0.0
     """How much longer the edge will spare it after a 429."""
+    quota_exhausted: bool = False
+    """It is spared because its account has no quota or no money left."""
 
 
 class RouteLoad(Message):

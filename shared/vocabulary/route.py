@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from shared.vocabulary.base import ConfigModel, Id, PositiveSeconds
+from shared.vocabulary.base import ConfigModel, Id, Permille, PositiveSeconds
 from shared.vocabulary.monitor import Path, Text
 from shared.vocabulary.terms import Strategy
 
@@ -74,4 +74,6 @@ class Route(ConfigModel):
     score: Score = Score()
     residency: tuple[Id, ...] | None = None
     """Regions in which its targets may stand; everywhere when absent."""
+    max_ejected_permille: Permille = 500
+    """Most of its targets that an edge leaves out for a mere share of failures; 1000: no bound."""
     stream_recovery: Literal["terminate"] = "terminate"

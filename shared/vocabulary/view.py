@@ -33,6 +33,10 @@ class PassiveSummary(Message):
     """Enough attempts, and nearly all of them REFUSED, FAILED or TIMED_OUT: this region's DOWN."""
     evidence: tuple[EvidenceRef, ...] = ()
     """The windows behind `failing`; empty while it is not."""
+    cooling: Literal["", "briefly", "long"] = ""
+    """Whether an edge spares it after a 429, and for long yet."""
+    quota_exhausted: bool = False
+    """And because its account's quota is used up."""
 
 
 class TargetHealth(Message):

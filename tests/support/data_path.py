@@ -289,6 +289,8 @@ class World:
     regions: dict[str, str] = field(default_factory=dict)
     """Of targets that do not stand in `us-east`."""
     paths: tuple[str, ...] = ()
+    each: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Fields of single targets, by name."""
 
 
 FAST: dict[str, float] = {"connect_s": 1.0, "ttft_s": 1.0, "idle_s": 1.0, "total_s": 5.0}
@@ -305,6 +307,7 @@ def fleet_of(ports: Mapping[str, int], world: World) -> Fleet:
             "url": f"http://127.0.0.1:{port}/v1",
             "dialect": world.dialect,
             **world.target,
+            **world.each.get(name, {}),
         }
         for name, port in ports.items()
     ]

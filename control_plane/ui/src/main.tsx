@@ -150,15 +150,26 @@ const Mark = () => (
 
 const THEMES = ["auto", "light", "dark"] as const;
 
+type Colours = (typeof THEMES)[number];
+
+const keptColours = (): Colours => THEMES.find((one) => one === localStorage.getItem("leeward-theme")) ?? "auto";
+
+/** At once, not in an effect: before the first paint after a load, and before anything that follows the click. */
+const colour = (theme: Colours) => {
+  if (theme === "auto") delete document.documentElement.dataset.theme;
+  else document.documentElement.dataset.theme = theme;
+};
+
 const Theme = () => {
-  const [theme, setTheme] = useState<(typeof THEMES)[number]>((localStorage.getItem("leeward-theme") as "auto") ?? "auto");
-  useEffect(() => {
-    if (theme === "auto") delete document.documentElement.dataset.theme;
-    else document.documentElement.dataset.theme = theme;
-    localStorage.setItem("leeward-theme", theme);
-  }, [theme]);
+  const [theme, setTheme] = useState(keptColours);
+  const change = () => {
+    const next = THEMES[(THEMES.indexOf(theme) + 1) % THEMES.length]!;
+    localStorage.setItem("leeward-theme", next);
+    colour(next);
+    setTheme(next);
+  };
   return (
-    <button class="small" onClick={() => setTheme(THEMES[(THEMES.indexOf(theme) + 1) % 3]!)} aria-label={`Colours: ${theme}. Change`}>
+    <button class="small" onClick={change} aria-label={`Colours: ${theme}. Change`}>
       {{ auto: "◐ auto", light: "○ light", dark: "● dark" }[theme]}
     </button>
   );
@@ -176,6 +187,7 @@ class Guarded extends Component<{ children: ComponentChildren }, { error: Error 
   }
 }
 
+colour(keptColours());
 render(<Guarded><Page /></Guarded>, document.getElementById("page")!);
 setInterval(() => beat.set(beat.get() + 1), 1000);
 void live.run();

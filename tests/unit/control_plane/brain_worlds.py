@@ -129,9 +129,11 @@ def passive_event(
     *,
     seq: int,
     inflight: int = 0,
+    cooling: Mapping[str, float] | None = None,
     at: datetime = START,
 ) -> HealthEvent:
-    """What the edge of `vantage` says about live traffic."""
+    """What the edge of `vantage` says about live traffic, and for how many seconds it spares whom."""
+    spared = cooling or {}
     return HealthEvent(
         kind="passive",
         source=f"edge-{vantage}",
@@ -141,8 +143,14 @@ def passive_event(
         seq=seq,
         observed_at=at,
         passive=tuple(
-            PassiveWindow(target=target, window_s=10, counts=dict(counts), inflight=inflight)
-            for target, counts in windows.items()
+            PassiveWindow(
+                target=target,
+                window_s=10,
+                counts=dict(windows.get(target, {})),
+                inflight=inflight,
+                cooling_s=spared.get(target, 0.0),
+            )
+            for target in dict.fromkeys((*windows, *spared))
         ),
     )
 
@@ -180,6 +188,8 @@ class World:
     down: dict[str, dict[str, bool]] = field(default_factory=dict)
     traffic: dict[str, dict[str, dict[Outcome, int]]] = field(default_factory=dict)
     demand: dict[str, dict[str, float]] = field(default_factory=dict)
+    cooling: dict[str, dict[str, float]] = field(default_factory=dict)
+    """Vantage -> target -> seconds that its edge spares it yet."""
     silent: set[str] = field(default_factory=set)
     orders: Orders = NO_ORDERS
     amend: Callable[[HealthView], HealthView] = lambda view: view
@@ -229,10 +239,10 @@ class World:
             self.fold.apply(
                 probe_event(region.id, states, seq=self.seq, at=self.now), received_at=self.clock_s
             )
-            if windows := self.traffic.get(region.id):
-                self.fold.apply(
-                    passive_event(region.id, windows, seq=self.seq, at=self.now), received_at=self.clock_s
-                )
+            windows, cooling = self.traffic.get(region.id), self.cooling.get(region.id)
+            if windows or cooling:
+                event = passive_event(region.id, windows or {}, seq=self.seq, cooling=cooling, at=self.now)
+                self.fold.apply(event, received_at=self.clock_s)
             if (demand := self.demand.get(region.id)) is not None:
                 loads = {route: (inflight, round(10 * inflight)) for route, inflight in demand.items()}
                 self.fold.apply(

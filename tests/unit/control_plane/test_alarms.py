@@ -26,6 +26,7 @@ from shared.vocabulary.view import (
     Freeze,
     HealthSummary,
     HealthView,
+    PassiveSummary,
     RegionHealth,
     RouteSummary,
     SourceHealth,
@@ -322,3 +323,25 @@ def test_shares_are_read_from_documents_and_what_is_unreadable_is_left_out():
         "broken": b'{"regions":',
     }
     assert shed_of(documents) == {("chat", "east"): 120, ("chat", "west"): 0}
+
+
+def test_a_used_up_quota_is_told_by_provider_until_nobody_spares_its_targets():
+    """Once for all its targets, however many edges found it."""
+
+    def poor(*names: str) -> HealthView:
+        def one(target):
+            summary = PassiveSummary(
+                region="east", attempts=1, counts={}, inflight=0, failing=False, cooling="long",
+                quota_exhausted=target.id in names,
+            )  # fmt: skip
+            return target.model_copy(update={"passive": (summary,)})
+
+        return WELL.model_copy(update={"targets": tuple(one(target) for target in WELL.targets)})
+
+    assert events(Moment(poor())) == set()
+    leader = Leader()
+    notices = leader.look(Moment(poor("a-east", "a-west")), for_s=30)
+    assert [(n.event, n.state, n.severity) for n in notices] == [("QUOTA_EXHAUSTED", "firing", "ticket")]
+    assert notices[0].values == {"targets": ["a-east", "a-west"]}
+    (over,) = leader.look(Moment(poor()), for_s=16)
+    assert (over.event, over.state) == ("QUOTA_EXHAUSTED", "resolved")

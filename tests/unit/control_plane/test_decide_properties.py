@@ -51,12 +51,13 @@ def fleets(draw: st.DrawFn, version: int = 1) -> FleetConfig:
 @st.composite
 def steps(draw: st.DrawFn) -> Step:
     """One thing that happens: somebody sees something, falls silent, traffic turns, time passes."""
-    kind = draw(st.sampled_from(["down", "down", "up", "up", "all", "silent", "traffic", "wait"]))
+    kind = draw(st.sampled_from(["down", "down", "up", "up", "all", "silent", "traffic", "cool", "wait"]))
     some = draw(st.lists(st.sampled_from(NAMES), min_size=1, max_size=6))
     vantages = draw(st.lists(st.sampled_from(REGIONS), min_size=1, max_size=4))
     hard = draw(st.booleans())
     seconds = draw(st.sampled_from([0.2, 2.0, 5.0, 20.0, 100.0]))
     outcome = draw(st.sampled_from(list(Outcome)))
+    cooling_s = draw(st.sampled_from([0.0, 5.0, 300.0]))
 
     def happen(world: World) -> None:
         for vantage in vantages:
@@ -69,6 +70,8 @@ def steps(draw: st.DrawFn) -> Step:
                 world.silent ^= {vantage}
             elif kind == "traffic":
                 world.traffic[vantage] = {target: {outcome: 50} for target in some}
+            elif kind == "cool":
+                world.cooling[vantage] = dict.fromkeys(some, cooling_s)
         if kind == "all":
             world.everywhere_down(*world.targets, hard=hard)
         if kind == "wait":

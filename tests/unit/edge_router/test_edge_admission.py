@@ -1,6 +1,7 @@
 """Local ejection: every state under every event, and the promises of the module's head."""
 
 import itertools
+from dataclasses import replace
 from typing import Any, cast
 
 import pytest
@@ -8,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_router.adapters.lane import Lane
+from edge_router.adapters.spared import Accounts
 from edge_router.core.admission import (
     BENCH_CAP_S,
     BENCH_S,
@@ -23,6 +25,8 @@ from edge_router.core.admission import (
     after_window,
     step,
 )
+from edge_router.core.choose import Readiness
+from edge_router.core.cooling import Cooling
 from edge_router.core.table import Origin, TargetEntry
 from shared.vocabulary.terms import Dialect, Outcome
 
@@ -146,3 +150,74 @@ def test_who_is_admitted_again_begins_anew() -> None:
     lane.won(5.5, 0.01, 0.01)
     lane.refresh(6.0)
     assert lane.admission.state is State.ADMITTING
+
+
+def _entry(name: str, **other: Any) -> TargetEntry:
+    return replace(ENTRY, id=name, **other)
+
+
+def test_targets_of_one_account_cool_together() -> None:
+    """Same address, credential and model: one limit. Another of any of them: another limit."""
+    accounts = Accounts()
+    names: dict[str, dict[str, Any]] = {
+        "one": {},
+        "twin": {"region": "west", "capacity_inflight": 3},
+        "other-model": {"model_json": b'"n"'},
+        "other-credential": {"credential": "second"},
+        "other-host": {"origin": Origin("http", "i", 1)},
+        "other-path": {"base_path": b"/deployments/x"},
+    }
+    lanes = {
+        name: Lane(_entry(name, **more), cast(Any, None), {}, accounts=accounts)
+        for name, more in names.items()
+    }
+    lanes["one"].cool(Cooling(5.0), 100.0)
+    assert {name for name, lane in lanes.items() if lane.readiness(101.0) is Readiness.COOLING} == {
+        "one",
+        "twin",
+    }
+    assert {name for name, lane in lanes.items() if lane.readiness(105.1) is Readiness.READY} == set(names)
+    # One that is first used while the account cools, cools too.
+    late = Lane(_entry("late"), cast(Any, None), {}, accounts=accounts)
+    assert late.readiness(101.0) is Readiness.COOLING
+    # And one whose target moves to another account does not.
+    lanes["twin"].bind(_entry("twin", model_json=b'"n"'), cast(Any, None), {})
+    assert lanes["twin"].readiness(101.0) is Readiness.READY
+
+
+def test_accounts_are_forgotten_with_their_lanes() -> None:
+    """State is bounded by the targets there are."""
+    accounts = Accounts()
+    for number in range(100):
+        lane = Lane(_entry("x", model_json=b"%d" % number), cast(Any, None), {}, accounts=accounts)
+        lane.leave()
+    del lane
+    assert len(accounts) == 0
+
+
+def test_a_cooling_is_told_once_at_once() -> None:
+    """Not for each 429 of a storm; again when the next begins, and when the quota turns out to be used up."""
+    told: list[int] = []
+    lane = Lane(ENTRY, cast(Any, None), {}, turned=lambda: told.append(1))
+    for n in range(50):
+        lane.cool(Cooling(5.0), 100.0 + n * 0.01)
+    assert len(told) == 1
+    lane.cool(Cooling(600.0, exhausted=True), 101.0)
+    assert len(told) == 2
+    window = lane.passive(102.0, 10.0)
+    assert window is not None
+    assert (window.quota_exhausted, window.cooling_s) == (True, pytest.approx(599.0))
+    lane.cool(Cooling(1.0), 800.0)
+    assert len(told) == 3
+    window = lane.passive(800.5, 10.0)
+    assert window is not None
+    assert not window.quota_exhausted
+
+
+def test_an_ejection_for_its_share_says_so_and_one_for_a_run_does_not() -> None:
+    """Whoever chooses may keep the first kind in."""
+    counts = {Outcome.OK: 10, Outcome.FAILED: 10}
+    assert after_window(CLEAN, counts, 50.0).by_share
+    assert not failing(CLEAN, 50.0).by_share
+    again = after_outcome(after_window(CLEAN, counts, 50.0), Outcome.OK, 51.0)
+    assert (again.state, again.by_share) == (State.ADMITTING, False)

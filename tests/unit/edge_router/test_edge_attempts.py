@@ -1,17 +1,25 @@
-"""What an answer is worth, whether a request may move, and how long a busy target is spared."""
-
-from datetime import UTC, datetime
+"""What an answer is worth, and whether a request may move."""
 
 import pytest
 
-from edge_router.core.attempts import Course, cooling_s, error_token, judge, may_move, within_budget
+from edge_router.core.attempts import (
+    AGAIN_LEAST_S,
+    AGAIN_MOST_S,
+    Course,
+    error_token,
+    judge,
+    judge_error,
+    may_move,
+    pause_s,
+    within_budget,
+)
 from edge_router.core.endpoints import ENDPOINTS, PLAIN
+from edge_router.core.error_body import About, Told
 from edge_router.core.wire import parse_request_head, parse_response_head
 from shared.classify import Fault, Phase
 from shared.vocabulary.terms import Outcome
 
 CHAT = ENDPOINTS[b"/v1/chat/completions"]
-NOW = datetime(2026, 11, 1, 12, 0, 0, tzinfo=UTC)
 
 
 def response(status: int, kind: str = "application/json", *fields: str):  # type: ignore[no-untyped-def]
@@ -108,28 +116,6 @@ def test_the_budget(moves: int, extra: int, active: int, allowed: bool) -> None:
     assert within_budget(moves=moves, extra_active=extra, active=active) is allowed
 
 
-@pytest.mark.parametrize(
-    ("field", "body", "seconds"),
-    [
-        ("x-a: b", b"", 1.0),
-        ("retry-after: 7", b"", 7.0),
-        ("retry-after: 1.5", b"", 1.5),
-        ("retry-after: 0", b"", 0.5),
-        ("retry-after: -5", b"", 1.0),
-        ("retry-after: 99999999", b"", 600.0),
-        ("retry-after: soon", b"", 1.0),
-        ("retry-after: Sun, 01 Nov 2026 12:00:30 GMT", b"", 30.0),
-        ("retry-after: Sun, 01 Nov 2026 11:00:00 GMT", b"", 0.5),
-        ("retry-after: Sun, 01 Nov 2099 11:00:00 GMT", b"", 600.0),
-        ("retry-after-ms: 1200", b"", 1.2),
-        ("retry-after: 1", b'{"error":{"code":"insufficient_quota"}}', 600.0),
-    ],
-)
-def test_how_long_a_throttling_target_is_spared(field: str, body: bytes, seconds: float) -> None:
-    """Seconds or a date, clamped to 0.5 to 600 s; a used-up quota is ten minutes."""
-    assert cooling_s(response(429, "application/json", field), body, NOW) == pytest.approx(seconds)
-
-
 def test_every_fault_has_a_token() -> None:
     """Proxy-Status names each, in RFC 9209's words where it has some."""
     for phase in Phase:
@@ -138,3 +124,31 @@ def test_every_fault_has_a_token() -> None:
     assert error_token(Phase.CONNECT, Fault.TIMEOUT) == "connection_timeout"
     assert error_token(Phase.ANSWER, Fault.TIMEOUT) == "http_response_timeout"
     assert error_token(Phase.BODY, Fault.CLOSED) == "http_response_incomplete"
+
+
+@pytest.mark.parametrize(
+    ("about", "status", "course", "outcome", "longer"),
+    [
+        (About.TOO_LONG, 400, Course.MOVE, None, True),
+        (About.NO_MODEL, 404, Course.REPLACE, Outcome.FAILED, False),
+        (About.QUOTA, 429, Course.REPLACE, Outcome.THROTTLED, False),
+        (About.QUOTA, 400, Course.REPLACE, Outcome.THROTTLED, False),
+        (About.OTHER, 429, Course.MOVE, Outcome.THROTTLED, False),
+        (About.OTHER, 400, Course.PASS, None, False),
+    ],
+)
+def test_what_an_error_is_about_decides(
+    about: About, status: int, course: Course, outcome: Outcome | None, longer: bool
+) -> None:
+    """A prompt too long asks for a longer context, an unknown model and a used-up quota are the edge's affair."""
+    by_head = judge(response(status), CHAT, streamed=False, credential=True)
+    got = judge_error(by_head, Told(about))
+    assert (got.course, got.outcome, got.longer) == (course, outcome, longer)
+
+
+def test_the_pause_before_the_same_target_is_jittered_and_bounded() -> None:
+    """Over all draws from its least to its most."""
+    pauses = [pause_s(draw / 1000) for draw in range(1000)]
+    assert pauses[0] == AGAIN_LEAST_S
+    assert AGAIN_MOST_S * 0.99 < max(pauses) < AGAIN_MOST_S
+    assert sum(pauses) / 1000 == pytest.approx(AGAIN_MOST_S / 2, rel=0.05)

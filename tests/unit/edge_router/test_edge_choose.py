@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from edge_router.core.choose import Chooser, Nobody, PeakEwma, Readiness
+from edge_router.core.choose import Chooser, Nobody, PeakEwma, Readiness, not_longer
 from edge_router.core.table import Candidate, Origin, RouteEntry, TargetEntry, TierEntry, Timeouts
 from shared.vocabulary.base import NO_VERSION
 from shared.vocabulary.terms import Dialect, Strategy
@@ -20,6 +20,7 @@ class Stand:
     cost: float = 1.0
     success: float = 1.0
     latency_ms: float = 0.0
+    partial: bool = False
 
     def readiness(self, now: float) -> Readiness:
         return self.state
@@ -232,3 +233,135 @@ def test_the_last_attempt_goes_to_a_tier_that_has_not_failed() -> None:
     assert chooser.another(entry, ["a", "b"], 0.0, last=True).target.id == "d"
     only = route(tier(1, 1000, a=1000, b=0, c=0))
     assert chooser.another(only, ["a", "b"], 0.0, last=True).target.id == "c"
+
+
+def draws(chooser: Chooser, entry: RouteEntry, times: int = 20_000, *, keyed: bool = False) -> Counter[str]:
+    return Counter(
+        chooser.first(entry, 0.0, str(n).encode() if keyed else b"").target.id for n in range(times)
+    )
+
+
+CHI2_999 = {1: 10.83, 2: 13.82, 3: 16.27, 4: 18.47}
+"""Quantiles of the chi-square distribution: a right draw is above once in a thousand seeds."""
+
+
+def chi2(counts: Counter[str], **weights: int) -> float:
+    """How far `counts` are from draws by `weights`."""
+    times, total = sum(counts.values()), sum(weights.values())
+    expected = {name: times * weight / total for name, weight in weights.items()}
+    assert counts.keys() <= expected.keys()
+    return sum((counts[name] - each) ** 2 / each for name, each in expected.items())
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize(
+    "strategy", [Strategy.RANDOM, Strategy.HASH, Strategy.COST, Strategy.SCORE, Strategy.WEIGHTED]
+)
+def test_each_strategy_that_shares_does_so_by_weight(strategy: Strategy, seed: int) -> None:
+    """Among targets that are alike to it: a chi-square test of its draws against the decision's weights.
+
+    `cost` and `score` take fewer draws for whoever has less than the greatest weight, so equals that differ
+    in weight are asked in proportion all the same."""
+    weights = {"a": 500, "b": 300, "c": 150, "d": 50}
+    counts = draws(
+        Scene().chooser(seed), route(tier(1, 1000, **weights), strategy=strategy), keyed=strategy is Strategy.HASH
+    )  # fmt: skip
+    assert chi2(counts, **weights) < CHI2_999[3]
+
+
+def test_least_connections_among_idle_equals_is_even() -> None:
+    """With nothing under way the first of the list is not everybody's target."""
+    entry = route(tier(1, 1000, a=250, b=250, c=250, d=250), strategy=Strategy.LEAST_CONNECTIONS)
+    assert chi2(draws(Scene().chooser(3), entry), a=1, b=1, c=1, d=1) < CHI2_999[3]
+
+
+def test_latency_is_two_choices() -> None:
+    """Power of two choices over three: the best is taken unless it is in neither draw (5/9), the worst only when
+    it is both (1/9)."""
+    scene = Scene({"fast": Stand(cost=1.0), "middle": Stand(cost=5.0), "slow": Stand(cost=50.0)})
+    entry = route(tier(1, 1000, fast=1, middle=1, slow=1), strategy=Strategy.LATENCY)
+    assert chi2(draws(scene.chooser(4), entry), fast=5, middle=3, slow=1) < CHI2_999[2]
+
+
+def test_with_everybody_ejected_requests_are_spread() -> None:
+    """Nobody knows which of them is back: by weight over all, not all to the one due first."""
+    weights = {"a": 500, "b": 300, "c": 200}
+    scene = Scene({name: Stand(state=Readiness.DOUBTFUL, back=n) for n, name in enumerate(weights)})
+    counts = draws(scene.chooser(5), route(tier(1, 1000, **weights)))
+    assert chi2(counts, **weights) < CHI2_999[2]
+
+
+def test_the_cooling_are_not_spread_over() -> None:
+    """They have said until when: the one due first is asked."""
+    scene = Scene({name: Stand(state=Readiness.COOLING, back=n) for n, name in enumerate("cab")})
+    assert draws(scene.chooser(), route(tier(1, 1000, a=500, b=300, c=200)), 50) == {"c": 50}
+
+
+@pytest.mark.parametrize(
+    ("out", "kept"),
+    [
+        ({"a": 0.4}, set()),
+        ({"a": 0.4, "b": 0.3}, set()),
+        ({"a": 0.4, "b": 0.3, "c": 0.45}, {"c"}),
+        ({"a": 0.4, "b": 0.3, "c": 0.45, "d": 0.1}, {"a", "c"}),
+    ],
+)
+def test_no_more_than_half_are_out_for_their_share_of_failures(out: dict[str, float], kept: set[str]) -> None:
+    """Of those beyond, the ones that answer most stay in."""
+    scene = Scene(
+        {n: Stand(state=Readiness.DOUBTFUL, partial=True, success=success) for n, success in out.items()}
+    )
+    counts = draws(scene.chooser(), route(tier(1, 1000, a=250, b=250, c=250, d=250)), 2000)
+    assert counts.keys() == ({*"abcd"} - out.keys()) | kept
+
+
+def test_who_answers_nothing_is_out_however_many_they_are() -> None:
+    """An ejection for failures in a row has no answers to keep: the rest is asked, as long as it has room."""
+    dead = Stand(state=Readiness.DOUBTFUL)
+    scene = Scene({"a": dead, "b": dead, "c": dead})
+    entry = route(tier(1, 1000, a=250, b=250, c=250, d=250))
+    assert draws(scene.chooser(), entry, 200) == {"d": 200}
+    scene.stands["d"] = Stand(state=Readiness.FULL)
+    assert draws(scene.chooser(), entry, 200).keys() == {"a", "b", "c"}
+
+
+def test_half_is_counted_over_all_tiers() -> None:
+    """A tier that fails as a whole is left for the next one."""
+    failing = Stand(state=Readiness.DOUBTFUL, partial=True, success=0.4)
+    scene = Scene({"a": failing, "b": failing})
+    entry = route(tier(1, 1000, a=500, b=500), tier(2, 0, c=500, d=500))
+    assert draws(scene.chooser(), entry, 200).keys() == {"c", "d"}
+
+
+def test_who_is_tried_or_barred_is_not_kept_in() -> None:
+    """Keeping in is no way around anything: what a request has tried it does not get again."""
+    scene = Scene(
+        {n: Stand(state=Readiness.DOUBTFUL, partial=True, success=0.4, back=1.0) for n in ("a", "b", "c")}
+    )
+    entry = route(tier(1, 1000, a=500, b=300, c=200))
+    assert sorted(walk(scene.chooser(), entry)) == ["a", "b", "c"]
+
+
+def test_only_a_longer_context_is_longer() -> None:
+    """Unknown counts as not longer, on either side; equals are not longer."""
+
+    def long(name: str, tokens: int) -> Candidate:
+        one = candidate(name, 100)
+        return replace(one, target=replace(one.target, context_length=tokens))
+
+    places = (long("small", 8_000), long("same", 8_000), long("large", 32_000), long("unknown", 0))
+    entry = route(TierEntry(1, 1000, places, (0.25, 0.5, 0.75, 1.0), ()))
+    assert not_longer(entry, places[0].target) == ["small", "same", "unknown"]
+    assert not_longer(entry, places[2].target) == ["small", "same", "large", "unknown"]
+    assert not_longer(entry, places[3].target) == ["small", "same", "large", "unknown"]
+
+
+@pytest.mark.parametrize(("max_ejected", "asked"), [(0.0, "abcd"), (0.25, "acd"), (0.5, "cd"), (1.0, "d")])
+def test_how_many_may_be_out_is_the_routes_to_say(max_ejected: float, asked: str) -> None:
+    """From nobody to all."""
+    out = {"a": 0.4, "b": 0.3, "c": 0.45}
+    scene = Scene(
+        {n: Stand(state=Readiness.DOUBTFUL, partial=True, success=success) for n, success in out.items()}
+    )
+    entry = replace(route(tier(1, 1000, a=250, b=250, c=250, d=250)), max_ejected=max_ejected)
+    assert draws(scene.chooser(), entry, 500).keys() == set(asked)

@@ -184,3 +184,26 @@ def test_the_memo_is_bounded_and_tells_the_same() -> None:
     assert len(memo) <= 1024
     with pytest.raises(Malformed):
         memo.read(b"nonsense\r\n\r\n")
+
+
+@pytest.mark.parametrize(
+    ("fields", "timeout_ms", "patience_s"),
+    [
+        ("", None, None),
+        ("x-leeward-timeout-ms: 1500\r\n", 1500, None),
+        ("x-envoy-expected-rq-timeout-ms: 900\r\n", 900, None),
+        ("x-leeward-timeout-ms: 1500\r\nx-envoy-expected-rq-timeout-ms: 900\r\n", 900, None),
+        ("x-envoy-expected-rq-timeout-ms: 0\r\n", None, None),
+        ("x-envoy-expected-rq-timeout-ms: soon\r\n", None, None),
+        ("x-stainless-read-timeout: 600\r\n", None, 600.0),
+        ("x-stainless-read-timeout: 0.5\r\n", None, 0.5),
+        ("x-stainless-timeout: 20\r\nx-stainless-read-timeout: 30.0\r\n", None, 20.0),
+        ("x-stainless-read-timeout: 0\r\n", None, None),
+        ("x-stainless-read-timeout: NotGiven\r\n", None, None),
+        ("x-envoy-upstream-rq-timeout-ms: 5\r\ngrpc-timeout: 5m\r\n", None, None),
+    ],
+)
+def test_the_clients_deadlines(fields: str, timeout_ms: int | None, patience_s: float | None) -> None:
+    """Ours, Envoy's word of what it expects, and the SDKs' of how long they wait; what is none is passed over."""
+    head = parse_request_head(f"POST /v1/chat/completions HTTP/1.1\r\nhost: a\r\n{fields}\r\n".encode())
+    assert (head.timeout_ms, head.patience_s) == (timeout_ms, patience_s)

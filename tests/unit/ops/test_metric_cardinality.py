@@ -67,6 +67,7 @@ def test_an_edge_with_everything_in_use_stays_below_its_limit():
             possibly_billed=1,
             inflight=1,
             admission=CLEAN,
+            spared=SimpleNamespace(until=9.0, exhausted_until=9.0),
         )
         for n in range(TARGETS)
     ]
@@ -78,6 +79,7 @@ def test_an_edge_with_everything_in_use_stays_below_its_limit():
         extra_active=0,
         reserved_bytes=0,
         upstream_connections=0,
+        monotonic=lambda: 1.0,
         mode=EdgeMode.FRESH,
         fault_filter=None,
     )
