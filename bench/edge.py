@@ -33,8 +33,8 @@ from bench.proxies import (
 )
 
 SECTIONS = ("speed", "streams", "size", "swap", "memory", "prompt")
-STREAMS = {200: 50.0, 1000: 10.0}
-"""At once, and events a second of each: as many events in all, so that the load keeps up."""
+STREAMS = {200: (50.0, 150), 1000: (10.0, 50)}
+"""At once; events a second of each, and how many: as many a second in all, so that the load keeps up."""
 Report = dict[str, dict[str, float]]
 
 
@@ -118,8 +118,8 @@ def measure_streams(where: Path, *, cores: tuple[int, int], rounds: int) -> Repo
     """Medians of what each proxy cost per event, and of the time to the first."""
     proxy_core, load_core = cores
     runs: dict[str, dict[str, list[float]]] = {}
-    for streams, rate_hz in STREAMS.items():
-        target = start_stream_target(where, load_core, rate_hz=rate_hz)
+    for streams, (rate_hz, events) in STREAMS.items():
+        target = start_stream_target(where, load_core, rate_hz=rate_hz, events=events)
         sink = start_sink(where, load_core)
         proxies: list[Proxy] = []
         try:

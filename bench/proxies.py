@@ -148,10 +148,10 @@ def start_sink(where: Path, core: int) -> Proxy:
     return start("sink", [sys.executable, "-m", "bench.otlp_sink", str(port)], port, where, core)
 
 
-def start_stream_target(where: Path, core: int, *, rate_hz: float) -> Proxy:
+def start_stream_target(where: Path, core: int, *, rate_hz: float, events: int) -> Proxy:
     """The target of the stream measurement."""
     port = free_port()
-    command = [sys.executable, "-m", "bench.streams", "target", str(port), str(rate_hz)]
+    command = [sys.executable, "-m", "bench.streams", "target", str(port), str(rate_hz), str(events)]
     return start("stream-target", command, port, where, core)
 
 

@@ -1,6 +1,6 @@
 """Many concurrent event streams: the target that writes them, the client that counts them, as processes of their own.
 
-`python -m bench.streams target PORT HZ` answers every request with `EVENTS` events, HZ a second, each a chunk of its own;
+`python -m bench.streams target PORT HZ EVENTS` answers every request with EVENTS events, HZ a second, each a chunk of its own;
 `python -m bench.streams load PORT COUNT` opens COUNT streams at once and prints what it got as JSON;
 `python -m bench.streams first PORT COUNT` opens COUNT one after the other, each of a single event that comes at once, and
 prints how long that took.
@@ -17,7 +17,6 @@ import uvloop
 
 from bench.edge_process import KEY
 
-EVENTS = 150
 GROUPS = 10
 """Streams write in so many groups, one after the other, so that events do not all come at once."""
 
@@ -42,8 +41,9 @@ _BODY = b'{"model":"chat","messages":[{"role":"user","content":"hi"}],"stream":t
 
 
 class _Target(asyncio.Protocol):
-    def __init__(self, groups: list[set["_Target"]]) -> None:
+    def __init__(self, groups: list[set["_Target"]], events: int) -> None:
         self._groups = groups
+        self._events = events
         self._left = 0
         self._group: set[_Target] = set()
         self.transport: asyncio.Transport
@@ -57,7 +57,7 @@ class _Target(asyncio.Protocol):
             # Later, for a stream that is there all at once is no stream.
             asyncio.get_running_loop().call_later(0.003, self.transport.write, _END)
         elif data.endswith(b"}"):
-            self._left = EVENTS
+            self._left = self._events
             self._group = min(self._groups, key=len)
             self._group.add(self)
             self.transport.write(_HEAD)
@@ -74,10 +74,10 @@ class _Target(asyncio.Protocol):
             self.transport.write(_PIECE + _END)
 
 
-async def _target(port: int, rate_hz: float) -> None:
+async def _target(port: int, rate_hz: float, events: int) -> None:
     groups: list[set[_Target]] = [set() for _ in range(GROUPS)]
     loop = asyncio.get_running_loop()
-    await loop.create_server(lambda: _Target(groups), "127.0.0.1", port, backlog=4096)
+    await loop.create_server(lambda: _Target(groups, events), "127.0.0.1", port, backlog=4096)
     due, step = time.monotonic(), 1 / rate_hz / GROUPS
     while True:
         for group in groups:
@@ -152,7 +152,7 @@ def main() -> None:
     """See the module."""
     role, port, *rest = sys.argv[1:]
     if role == "target":
-        uvloop.run(_target(int(port), float(rest[0])))
+        uvloop.run(_target(int(port), float(rest[0]), int(rest[1])))
     else:
         work = _first if role == "first" else _load
         print(json.dumps(uvloop.run(work(int(port), int(rest[0])))))
