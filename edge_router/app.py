@@ -2,10 +2,11 @@
 
 import asyncio
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from aiohttp import web
 from prometheus_client import CollectorRegistry
@@ -14,7 +15,7 @@ from edge_router.adapters.interpreter import settle, uncollected
 from edge_router.core.fault_filter import FaultFilter
 from edge_router.core.follow import Follower
 from edge_router.core.rebuild import TableBuilder
-from edge_router.core.table import RouteTable
+from edge_router.core.table import RouteTable, build_table
 from edge_router.loops.acknowledge import Acknowledge
 from edge_router.loops.alarms import Alarms
 from edge_router.loops.carry import Carrier
@@ -25,7 +26,7 @@ from edge_router.loops.recall import cold_start
 from edge_router.loops.report import Report
 from edge_router.loops.status import Status
 from edge_router.metrics import Metrics
-from edge_router.ports import ControlPlane, LastKnownGood, Recalled, Serving
+from edge_router.ports import ControlPlane, Crew, LastKnownGood, Recalled, Serving
 from shared.admin import AdminServer, http_url, serve_admin, split_address
 from shared.backoff import Backoff
 from shared.boot import next_boot
@@ -41,8 +42,8 @@ from shared.vocabulary.node import Node, NodeFile
 
 log = get_logger(__name__)
 
-MakeServing = Callable[[RouteTable, Supervisor, CollectorRegistry], Serving[RouteTable]]
-"""Builds the data path around its first table."""
+MakeServing = Callable[[Any, Supervisor, CollectorRegistry], Serving[Any]]
+"""Builds the data path around its first table, or what else `Outside.build` makes."""
 
 
 async def run(file: NodeFile, *, started: Callable[[], None] | None = None) -> None:
@@ -56,31 +57,28 @@ async def run(file: NodeFile, *, started: Callable[[], None] | None = None) -> N
     # Heavy libraries are imported where a process is about to need them, not where tests look in.
     from edge_router.adapters.credentials import resolve_all
     from edge_router.adapters.gateway import Gateway
+    from edge_router.adapters.shared_faults import fault_filter_of
     from edge_router.adapters.store import DiskStore
-    from edge_router.adapters.stream import HttpControlPlane, Presented
+    from edge_router.adapters.workers import in_workers
+    from edge_router.core.handover import plan_of
     from shared.adapters.kafka import KafkaBus
     from shared.adapters.otel import telemetry_from_env
-    from shared.tls import client_context
 
     node, clock, rng = file.node, SystemClock(), random.Random()
     state_dir = Path(node.state_dir)
-    credentials, missing = resolve_all(node.credentials)
+    # Workers resolve them for themselves: a secret is where it is needed, and nowhere else.
+    credentials, missing = resolve_all(node.credentials) if node.workers == 1 else ({}, {})
     async with AsyncExitStack() as held:
         telemetry = telemetry_from_env(service="leeward-edge", node=node.id, region=node.region)
         held.push_async_callback(telemetry.close)
-        control_plane = HttpControlPlane(
-            token=Presented(node.control_plane_token, urls=node.control_planes)
-            if node.control_plane_token is not None
-            else None,
-            tls=client_context(node.control_plane_tls) if node.control_plane_tls is not None else None,
-        )
+        control_plane = _control_plane(node)
         held.push_async_callback(control_plane.close)
         bus: Bus | None = None
         if node.region in node.buses:
             bus = KafkaBus(node.region, node.buses[node.region], client_id=node.id, clock=clock)
             held.push_async_callback(bus.close)
 
-        faults = FaultFilter(rng.random) if node.fault_filter else None
+        faults = fault_filter_of(node, rng)
 
         def gateway(
             table: RouteTable, supervisor: Supervisor, registry: CollectorRegistry
@@ -102,7 +100,8 @@ async def run(file: NodeFile, *, started: Callable[[], None] | None = None) -> N
             bus=bus,
             control_plane=control_plane,
             store=DiskStore(state_dir / node.id),
-            make_serving=gateway,
+            make_serving=gateway if node.workers == 1 else in_workers(node, clock, rng, faults),
+            build=build_table if node.workers == 1 else plan_of,
             clock=clock,
             telemetry=telemetry,
             rng=rng,
@@ -111,6 +110,18 @@ async def run(file: NodeFile, *, started: Callable[[], None] | None = None) -> N
         boot = next_boot(state_dir, node.id, clock=clock)
         with ended_by_signal() as ended:
             await serve(node, file.fleet, outside, boot=boot, ended=ended, started=started, missing=missing)
+
+
+def _control_plane(node: Node) -> ControlPlane:
+    from edge_router.adapters.stream import HttpControlPlane, Presented
+    from shared.tls import client_context
+
+    return HttpControlPlane(
+        token=Presented(node.control_plane_token, urls=node.control_planes)
+        if node.control_plane_token is not None
+        else None,
+        tls=client_context(node.control_plane_tls) if node.control_plane_tls is not None else None,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,6 +138,8 @@ class Outside:
     rng: random.Random
     fault_filter: FaultFilter | None = None
     """Where the node file allows one."""
+    build: Callable[..., Any] = build_table
+    """Makes, with the arguments and errors of `build_table`, what `make_serving` serves by."""
 
 
 async def serve(
@@ -211,7 +224,7 @@ class Edge:
         self._metrics = metrics = Metrics(self._registry)
         self._alarms = Alarms(clock=clock, metrics=metrics)
 
-        self._builder = TableBuilder(node.region)
+        self._builder = TableBuilder(node.region, outside.build)
         began = clock.monotonic()
         follower, effects, kept = cold_start(recalled, fleet, fresh=self._follower, now=began)
         self._carrier = carrier = Carrier(
@@ -265,9 +278,14 @@ class Edge:
                 registry=self._registry,
                 ready=self._tellers.status.why_not_ready,
                 status=self._tellers.status.as_json,
-                measure=lambda: self._tellers.status.measure(self._metrics),
+                measure=self._measure,
                 more=self._fault_panel(),
             )
+
+    def _measure(self) -> Awaitable[None] | None:
+        status = self._tellers.status
+        status.measure(self._metrics)
+        return None if status.crew is None else status.crew.measured()
 
     def _fault_panel(self) -> Callable[[web.Application], None] | None:
         faults = self._outside.fault_filter
@@ -303,6 +321,9 @@ class Edge:
         assert table is not None
         assert listen is not None
         serving = self._outside.make_serving(table, self._supervisor, self._registry)
+        if isinstance(serving, Crew):
+            serving.on_alarm, serving.on_over = self._alarms.ring, self._alarms.clear
+            self._tellers.status.crew, self._tellers.acknowledge.settled = serving, serving.settled
         self._bound = await serving.start(*split_address(listen))
         self._serving = serving
         self._carrier.attach(serving)

@@ -1,10 +1,10 @@
 """What the edge's loops need of the outside: its own data path, its disk, and the control plane's stream."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Literal, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
 
 from shared.vocabulary.base import Version
 from shared.vocabulary.health import PassiveWindow, RouteLoad
@@ -40,6 +40,36 @@ class Serving(Protocol[TableT]):
 
     def loads(self, window_s: float) -> tuple[RouteLoad, ...]:
         """What it carried of each route that had traffic in the window."""
+        ...
+
+
+@runtime_checkable
+class Crew(Protocol):
+    """A data path in several processes: what there is to know of these."""
+
+    on_alarm: Callable[[str, str], None]
+    """Called with a code and a detail,"""
+    on_over: Callable[[str], None]
+    """and when that is over."""
+
+    async def settled(self) -> None:
+        """Until every process that accepts requests serves by the table last swapped to."""
+        ...
+
+    async def measured(self) -> None:
+        """Until the metrics of all are up to date, as far as they answer within a second."""
+        ...
+
+    def why_not_ready(self) -> str | None:
+        """None while any process serves."""
+        ...
+
+    def served(self) -> Version | None:
+        """The oldest head that any process serves; None while none serves."""
+        ...
+
+    def shown(self) -> list[dict[str, Any]]:
+        """Each process, for `/status`."""
         ...
 
 

@@ -13,6 +13,9 @@ from prometheus_client import CollectorRegistry
 
 from control_plane.metrics import Metrics as ControlPlaneMetrics
 from edge_router.adapters.figures import EdgeCollector, Figures
+from edge_router.adapters.ladder import Rungs
+from edge_router.adapters.worker_figures import WorkersCollector
+from edge_router.core.series import Retired
 from edge_router.metrics import Metrics as EdgeMetrics
 from prober.metrics import Metrics as ProberMetrics
 from shared.clock import SystemClock
@@ -49,6 +52,7 @@ def families() -> list[Family]:
     EdgeMetrics(edge)
     idle = SimpleNamespace(
         figures=Figures(),
+        rungs=Rungs(),
         lanes=tuple,
         clients=(),
         exchanges=(),
@@ -60,6 +64,7 @@ def families() -> list[Family]:
         fault_filter=SimpleNamespace(struck={}, shown=lambda now: ()),
     )
     edge.register(EdgeCollector(cast(Any, idle)))
+    edge.register(WorkersCollector(lambda: (), Retired(), {}))
     prober = CollectorRegistry()
     ProberMetrics(prober)
     every = CollectorRegistry()

@@ -49,14 +49,14 @@ async def serve_admin(
     registry: CollectorRegistry,
     ready: Callable[[], str | None],
     status: Callable[[], Mapping[str, Any]],
-    measure: Callable[[], None] | None = None,
+    measure: Callable[[], Awaitable[None] | None] | None = None,
     more: Callable[[web.Application], None] | None = None,
 ) -> AdminServer:
     """Listen on `address` (`host:port`, an IPv6 host in brackets; port 0 takes a free one).
 
     `ready` gives None when the process is ready, else why not: 200 `ready`, or 503 with the reason.
-    `status` gives what `/status` shows as JSON. `measure` is called before each scrape, to set gauges
-    that nobody keeps up to date. `more` adds routes. Raises OSError when the address cannot be bound.
+    `status` gives what `/status` shows as JSON. `measure` is called before each scrape, and awaited where it has
+    to wait, to set gauges that nobody keeps up to date. `more` adds routes. Raises OSError when the address cannot be bound.
     """
 
     async def livez(_: web.Request) -> web.Response:
@@ -69,8 +69,8 @@ async def serve_admin(
         )
 
     async def metrics(_: web.Request) -> web.Response:
-        if measure is not None:
-            measure()
+        if measure is not None and (measuring := measure()) is not None:
+            await measuring
         return web.Response(body=generate_latest(registry), headers={"content-type": CONTENT_TYPE_LATEST})
 
     async def show_status(_: web.Request) -> web.Response:

@@ -16,8 +16,18 @@ def get_logger(name: str) -> Any:
     return structlog.get_logger(component=name)
 
 
+_level = "INFO"
+
+
+def level() -> str:
+    """What this process logs from, for those that it starts."""
+    return _level
+
+
 def configure(*, role: str, node: str, region: str, level: str = "INFO") -> None:
     """Set up this process's logs; every line says which process and region it comes from."""
+    global _level
+    _level = level
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,

@@ -19,8 +19,10 @@ from edge_router.core.attempts import Judgement
 from edge_router.core.body import Asked
 from edge_router.core.endpoints import Endpoint
 from edge_router.core.express import Form
+from edge_router.core.ladder.watch import Watch
 from edge_router.core.messages import answer_head, refusal_fields
-from edge_router.core.relay import FINISH_S, Events, Relay, Step, Verdict
+from edge_router.core.recovery import Held, Recovery
+from edge_router.core.relay import FINISH_S, Events, Relay, Step, Verdict, Whole
 from edge_router.core.table import Candidate, RouteEntry
 from edge_router.core.tokens import NONE, Tokens, tokens_of
 from edge_router.core.wire import RequestHead, ResponseHead
@@ -85,6 +87,14 @@ class Delivery(ABC):
     """As the answer's last bytes say."""
     _forms_left = 32
     """Forms that may still be learnt: a stream whose every event has another learns none for good."""
+    _watch: Watch | None = None
+    """Of an answer that must be seen whole; of most, nobody's."""
+    _recovery: Recovery | None = None
+    """Of streams whose route asks for more than that broken ones end in-band."""
+    _finish_at = NEVER
+    """When an answer that has had its finish reason is finished at the latest."""
+    _reserved = 0
+    """Bytes of an answer that are held, as the gateway counts them."""
 
     # Of the attempt under way, set as it begins:
     _candidate: Candidate
@@ -160,6 +170,8 @@ class Delivery(ABC):
         self._client.finished()
 
     def _take(self, step: Step) -> None:
+        if self._watch is not None and self._relay is not None:
+            step = self._watch.see(step, self._relay)
         content, verdict = step
         if verdict is Verdict.PASS and self._committed:
             # The common case of a stream; its idle time is long enough for the sweep's clock.
@@ -169,11 +181,16 @@ class Delivery(ABC):
             self.deadline = idle_at if idle_at < self._limit_at else self._limit_at  # noqa: FURB136  (min() is a call)
             return
         if verdict is Verdict.HOLD:
-            if not self._streamed:
-                self._wait(self._idle_s)
+            if not self._streamed or self._recovery is not None:
+                self._holding()
             return
-        now = self._gateway.monotonic()
+        self._deliver(content, verdict, self._gateway.monotonic())
+
+    def _deliver(self, content: bytes, verdict: Verdict, now: float) -> None:
+        """What changes how far the answer has come: its beginning, its end, and where it breaks."""
         self._note_tokens(content)
+        if self._recovery is not None and self._recovery.caught_up:
+            self._resumed(self._recovery, now)
         if verdict is Verdict.BROKEN and not self._committed and not content:
             self._broken_before_answer(now)
             return
@@ -182,19 +199,20 @@ class Delivery(ABC):
         if verdict is Verdict.COMPLETE:
             self._client.send_last(content, chunked=self.chunked)
             self._won(now)
-        elif verdict is Verdict.BROKEN:
-            if content:
-                self._client.send_content(content, chunked=self.chunked)
-            self._break_off(now)
-        else:
-            if content:
-                self._client.send_content(content, chunked=self.chunked)
-            self._wait(FINISH_S if verdict is Verdict.FINISHING else self._idle_s, now)
+            return
+        if content:
+            self._client.send_content(content, chunked=self.chunked)
+        if verdict is Verdict.BROKEN:
+            if self._recovery is None or not self._resumes(self._recovery, now):
+                self._break_off(now)
+            return
+        self._expect(finishing=verdict is Verdict.FINISHING, now=now)
 
     def _express(self, relay: Events, event: bytes) -> None:
         """Let events of the same form as `event` pass the short way, where nobody else wants to see them."""
         connection = self._connection
-        if self._trace is None and isinstance(connection, UpstreamConnection):
+        unseen = self._trace is None and self._watch is None and self._recovery is None
+        if unseen and isinstance(connection, UpstreamConnection):
             form = relay.form(event)
             if form is not None:
                 self._forms_left -= 1
@@ -220,10 +238,41 @@ class Delivery(ABC):
     def _broken_before_answer(self, now: float) -> None:
         """Nothing of this answer has gone out, and nothing will: the request may still move."""
 
+    @abstractmethod
+    def _resumes(self, recovery: Recovery, now: float) -> bool:
+        """Whether another target is to go on with a stream that is broken; if not, nothing has been done."""
+
+    @abstractmethod
+    def _resumed(self, recovery: Recovery, now: float) -> None:
+        """Another target has caught up with a broken stream: what follows is its."""
+
+    def _holding(self) -> None:
+        """More of an answer is held back: within the memory that there is for it, and not without end."""
+        relay = self._relay
+        if isinstance(relay, Whole) or (isinstance(relay, Held) and relay.substance):
+            gateway = self._gateway
+            growth = relay.held - self._reserved
+            if gateway.reserved_bytes + growth > gateway.limits.reserved_bytes:
+                self._free()
+                self._take(relay.let_go())
+                return
+            gateway.reserved_bytes += growth
+            self._reserved += growth
+            self._expect(finishing=isinstance(relay, Held) and relay.finishing, now=gateway.monotonic())
+        elif not self._streamed:
+            self._wait(self._idle_s)
+
+    def _free(self) -> None:
+        """The gateway's memory has what this request held of it."""
+        self._gateway.reserved_bytes -= self._reserved
+        self._reserved = 0
+
     def _commit(self, *, complete: int | None, now: float) -> None:
         """The answer begins: from here on, it is this target's."""
         self._committed = True
         self._first_at = now
+        if self._reserved:
+            self._free()
         if self._head.patience_s is not None:
             self._limit_at = self.started + self._total_s()
         if self._trace is not None:
@@ -234,7 +283,7 @@ class Delivery(ABC):
         length = response.content_length if complete is None else complete
         if self._head.method == b"HEAD" or response.status in (204, 304):
             length = response.content_length
-        elif length is None or (complete is None and isinstance(self._relay, Events)):
+        elif length is None or (complete is None and isinstance(self._relay, (Events, Held))):
             length = None
             self.chunked = not self._head.http_1_0
         self._client.send(self._head_lines(response, length))
@@ -270,6 +319,8 @@ class Delivery(ABC):
             self._connection = None
         if self._streamed:
             self._gateway.figures.stream_ended("complete")
+            if self._recovery is not None and self._recovery.hides_usage:
+                self._tokens = self._recovery.tokens
         if self._tokens is not NONE and self._asked is not None:
             self._gateway.figures.used(self.route.id, self._tokens)
         self._close(self._response.status, now)
@@ -286,14 +337,20 @@ class Delivery(ABC):
         trace = self._traced(now)
         if trace is not None:
             trace.attempt_ended(self._response.status, problem.error, now, outcome=problem.outcome)
-        self._gateway.figures.broke_off(problem.error)
+        event = b""
+        if isinstance(relay, (Events, Held)) and not problem.told:
+            message = f"{self._candidate.target.id}: {problem.message}"
+            recovery = self._recovery
+            if recovery is not None and recovery.resumes:
+                message += f"; not resumed, for {recovery.impossible}"
+            event = last_event(self._endpoint.kind, "stream_broken", message)
+        self._end_broken(problem.error, event, now)
+
+    def _end_broken(self, error: str, event: bytes, now: float) -> None:
+        """The answer ends here, without a clean end; `event` says why."""
+        self._gateway.figures.broke_off(error)
         if self._streamed:
             self._gateway.figures.stream_ended("broken")
-        event = b""
-        if isinstance(relay, Events) and not problem.told:
-            event = last_event(
-                self._endpoint.kind, "stream_broken", f"{self._candidate.target.id}: {problem.message}"
-            )
         self._close(self._response.status, now, instead=BROKEN)
         self._client.break_off(event, chunked=self.chunked)
 
@@ -316,6 +373,14 @@ class Delivery(ABC):
         self._client.refuse(refusal, message, self._endpoint.dialect, fields=fields)
 
     # ------------------------------------------------------------ details
+
+    def _expect(self, *, finishing: bool, now: float) -> None:
+        """More must come before the idle time is over; after a finish reason, all of it within `FINISH_S`."""
+        if finishing:
+            self._finish_at = min(self._finish_at, now + FINISH_S)
+            self.deadline = min(self._limit_at, self._finish_at)
+        else:
+            self.deadline = min(self._limit_at, now + self._idle_s)
 
     def _total_s(self) -> float:
         """The route's time for all of it, or the client's own where that is shorter."""
@@ -369,6 +434,8 @@ class Delivery(ABC):
         gateway.exchanges.discard(self)
         if self._extra:
             gateway.extra_active -= 1
+        if self._reserved:
+            self._free()
         gateway.figures.answered(
             self.route.id, status, now - self.started, code, tenant=self._tenant, instead=instead
         )

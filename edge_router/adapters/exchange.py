@@ -7,7 +7,8 @@ they are called by the client's connection, by the target's, and by the sweep wh
 
 from typing import Final
 
-from edge_router.adapters.delivery import Delivery
+from edge_router.adapters.degrading import Degrading
+from edge_router.adapters.resumption import Resumption
 from edge_router.adapters.struck import Struck
 from edge_router.adapters.tracing import CLIENT_GONE
 from edge_router.adapters.upstream import Connection
@@ -31,7 +32,7 @@ from edge_router.core.error_body import TOLD_STATUSES, About, Told, read_error
 from edge_router.core.fault_filter import Effect
 from edge_router.core.messages import call_request, plain_request, told
 from edge_router.core.promise import keeps
-from edge_router.core.relay import NOT_JSON, Events, Opaque, Problem, Verdict, Whole, Withheld
+from edge_router.core.relay import NOT_JSON, Events, Opaque, Problem, Relay, Verdict, Whole, Withheld
 from edge_router.core.strategies import affinity
 from edge_router.core.table import Candidate
 from edge_router.core.wire import ResponseHead
@@ -39,12 +40,11 @@ from shared.classify import Classified, Fault, Phase, of_fault
 from shared.vocabulary.terms import Outcome, Strategy
 
 
-class Exchange(Delivery):
+class Exchange(Resumption, Degrading):
     """See the module. The sweep calls `timed_out` soon after `deadline`."""
 
     _again: Candidate | None = None
     """The same target, to be asked once more at `deadline`; nothing is under way until then."""
-    _paused = False
     _resort = False
     """The attempt under way is at a cooling target: there is no other after it."""
     _retried = False
@@ -64,6 +64,13 @@ class Exchange(Delivery):
         tracing = gateway.tracing
         if tracing is not None and tracing.wants(self.route.id, self._head.traceparent):
             self._trace = self._begun(tracing)
+        ladder = self.route.ladder
+        if ladder is not None and self._settled(ladder, now):
+            return
+        if self.route.streams is not None and self._streamed:
+            if ladder is not None:
+                self._read_call()  # as the client wrote it
+            self._attend(self.route.streams)
         try:
             candidate = gateway.chooser.first(self.route, now, self._key())
         except Nobody as nobody:
@@ -205,6 +212,8 @@ class Exchange(Delivery):
         if len(self._body) > REPLAY_BYTES:
             self._body = b""  # too large to be kept: its one attempt is under way
             self._spent = True
+            if self._recovery is not None:
+                self._recovery.forget()
 
     def _request(self) -> list[bytes | memoryview]:
         head, asked, lane = self._head, self._asked, self._lane
@@ -232,12 +241,16 @@ class Exchange(Delivery):
             self._connection = None
             if self._calls_for_json and head.good_json:
                 tokens = keeps(self._endpoint.kind, body)
-                if tokens is not None:
+                if tokens is not None and (self.route.ladder is None or self._keeps_promise(body)):
                     self._whole(head, body, tokens)
+                    if self.route.ladder is not None:
+                        self._store(head, body, self._gateway.monotonic())
                     return
         judgement = judge(head, self._endpoint, streamed=self._streamed, credential=self._lane.authenticated)
         self._judgement = judgement
-        if head.status in TOLD_STATUSES and self._asked is not None:
+        if self.route.ladder is not None:
+            self._watch = self._watching(judgement)
+        if head.status in TOLD_STATUSES and self._asked is not None and not self._committed:
             self._phase = Phase.BODY
             self._relay = Withheld()
             self._take(self._relay.feed(body, done))
@@ -246,14 +259,22 @@ class Exchange(Delivery):
             self._unwelcome(judgement, head, body, done, _SAYS_NOTHING)
             return
         self._phase = Phase.BODY
-        if judgement.outcome is Outcome.OK and self._asked is not None:
-            if self._streamed:
-                self._relay = Events(self._endpoint.kind, choices=self._asked.choices)
-            else:
-                self._relay = Whole(self._endpoint.kind)
-        else:
-            self._relay = Opaque()
-        self._take(self._relay.feed(body, done))
+        self._relay = relay = self._handing_on(judgement)
+        if relay is None:
+            self._drop_attempt()
+            self._fail(None, "http_response_status", self._gateway.monotonic())
+            return
+        self._take(relay.feed(body, done))
+
+    def _handing_on(self, judgement: Judgement) -> Relay | None:
+        """How the answer goes to the client; None for one that is no part of the stream that has begun."""
+        if judgement.outcome is not Outcome.OK or self._asked is None:
+            return None if self._committed else Opaque()
+        if not self._streamed:
+            return Whole(self._endpoint.kind)
+        if self._recovery is not None:
+            return self._attended(self._recovery)
+        return Events(self._endpoint.kind, choices=self._asked.choices)
 
     def more(self, body: bytes, done: bool) -> None:
         """More of its body."""
@@ -307,7 +328,10 @@ class Exchange(Delivery):
         self._failures += ((self._candidate.target.id, judgement.error),)
         lone = judgement.outcome is Outcome.FAILED and judgement.course is Course.MOVE
         other = self._other(now, lone=lone)
-        if judgement.course is Course.MOVE and not isinstance(other, Candidate):
+        moves = isinstance(other, Candidate)
+        hands_on = judgement.course is Course.MOVE and not moves and not self._committed
+        # Without an outcome it was the client's fault, at every target: nothing else answers that.
+        if hands_on and (judgement.outcome is None or not self._has_better(other, now)):
             self._failures = self._failures[:-1]
             self._phase = Phase.BODY
             self._relay = Opaque()
@@ -322,6 +346,7 @@ class Exchange(Delivery):
         if self._relay.problem is None and isinstance(self._relay, Withheld):
             self._heard_out(self._relay)
             return
+        self._note_broken_promise()
         problem = self._relay.problem or NOT_JSON
         if problem.outcome is Outcome.THROTTLED:
             self._lane.cool(UNSAID, now)
@@ -348,6 +373,8 @@ class Exchange(Delivery):
 
     def _end_attempt(self, outcome: Outcome | None, error: str, now: float, *, status: int | None) -> None:
         self._relay = None
+        if self._reserved:
+            self._free()
         if outcome is None and status is not None:
             self._lane.answered_client_fault(now)
         else:
@@ -368,7 +395,8 @@ class Exchange(Delivery):
             return None
         gateway = self._gateway
         moves = self.attempts - 1
-        if not within_budget(moves=moves, extra_active=gateway.extra_active, active=len(gateway.exchanges)):
+        extra, active = gateway.extra_active, len(gateway.exchanges)
+        if not within_budget(moves=moves, extra_active=extra, active=active, least=gateway.budget_min):
             gateway.figures.budget_spent += 1
             return None
         try:
@@ -386,6 +414,8 @@ class Exchange(Delivery):
                 self._gateway.extra_active += 1
             self._gateway.figures.moved(self.route.id)
             self._tell_move(other, now)
+            if self._committed:
+                self._reframe(other)
             if other is self._candidate:
                 self._again = other
                 self.deadline = now + pause_s(self._gateway.draw())
@@ -427,6 +457,9 @@ class Exchange(Delivery):
         )
 
     def _nobody(self, nobody: Nobody) -> None:
+        lighter = self.route.lighter
+        if lighter is not None and (nobody.full or nobody.shed) and self._step_down(lighter):
+            return
         if nobody.shed:
             self._refuse(Refusal.SHED, "this share of the traffic is turned away until there is capacity")
         elif nobody.full:

@@ -99,13 +99,23 @@ class Figures:
     """Counts by route, by tenant, and those that have neither. `answered`, `first_byte` and `used` are on the
     path of a request."""
 
-    __slots__ = ("_broken", "_busiest", "_refused", "_routes", "_streams", "_turn_at", "budget_spent")
+    __slots__ = (
+        "_broken",
+        "_busiest",
+        "_recoveries",
+        "_refused",
+        "_routes",
+        "_streams",
+        "_turn_at",
+        "budget_spent",
+    )
 
     def __init__(self) -> None:
         self._routes: dict[str, _RouteFigures] = {}
         self._refused: dict[str, int] = {}
         self._broken: dict[str, int] = {}
         self._streams: dict[str, int] = dict.fromkeys(("complete", "broken", "abandoned"), 0)
+        self._recoveries: dict[tuple[str, str], int] = {}
         self._busiest = Busiest()
         self._turn_at = 0.0
         self.budget_spent = 0
@@ -168,6 +178,11 @@ class Figures:
     def stream_ended(self, end: str) -> None:
         """A stream that had begun: complete, broken, or abandoned by its client."""
         self._streams[end] += 1
+
+    def recovered(self, how: str, result: str) -> None:
+        """A broken stream of a route that resumes them: what was tried, and what came of it."""
+        key = (how, result)
+        self._recoveries[key] = self._recoveries.get(key, 0) + 1
 
     def _route(self, route: str) -> _RouteFigures:
         figures = self._routes[route] = _RouteFigures()
@@ -236,6 +251,14 @@ class Figures:
         yield _counter(
             "leeward_edge_stream_ends", "Streams that had begun, by how they ended.", "end", self._streams
         )
+        recoveries = CounterMetricFamily(
+            "leeward_edge_stream_recoveries",
+            "Attempts to resume broken streams: how (none: no target was asked), and what came of it.",
+            labels=("how", "result"),
+        )
+        for key, count in self._recoveries.items():
+            recoveries.add_metric(key, count)
+        yield recoveries
         yield CounterMetricFamily(
             "leeward_edge_budget_spent",
             "Moves refused because the retry budget was spent.",
@@ -285,6 +308,7 @@ class EdgeCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         gateway = self._gateway
         yield from gateway.figures.metrics()
+        yield from gateway.rungs.metrics()
         yield from self._by_target()
         if gateway.fault_filter is not None:
             yield _counter(
@@ -308,7 +332,9 @@ class EdgeCollector(Collector):
             value=gateway.extra_active,
         )
         yield GaugeMetricFamily(
-            "leeward_edge_reserved_bytes", "Bytes of request bodies under way.", value=gateway.reserved_bytes
+            "leeward_edge_reserved_bytes",
+            "Bytes of request bodies under way, and of answers that are held.",
+            value=gateway.reserved_bytes,
         )
         yield GaugeMetricFamily(
             "leeward_edge_upstream_connections", "Connections to targets.", value=gateway.upstream_connections

@@ -11,6 +11,7 @@ import random
 import ssl
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from functools import cached_property
 from typing import Final
 
@@ -19,15 +20,19 @@ from prometheus_client import CollectorRegistry
 from edge_router.adapters.exchange import Exchange
 from edge_router.adapters.failovers import FailoverLog
 from edge_router.adapters.figures import EdgeCollector, Figures
+from edge_router.adapters.ladder import Rungs
 from edge_router.adapters.lane import Lane
 from edge_router.adapters.listener import ClientConnection
 from edge_router.adapters.spared import Accounts
 from edge_router.adapters.tracing import Tracing
 from edge_router.adapters.upstream import Pool
+from edge_router.core.attempts import BUDGET_MIN
 from edge_router.core.choose import Chooser
 from edge_router.core.fault_filter import FaultFilter
 from edge_router.core.limits import Limits
 from edge_router.core.loads import Loads
+from edge_router.core.merge import TargetPart
+from edge_router.core.share import WHOLE, Share
 from edge_router.core.table import Origin, ResolvedCredential, RouteTable, TargetEntry
 from edge_router.core.wire import Memo, RequestHead, ResponseHead, parse_request_head, parse_response_head
 from shared.clock import Clock
@@ -62,7 +67,9 @@ class Gateway:
         registry: CollectorRegistry,
         limits: Limits | None = None,
         fault_filter: FaultFilter | None = None,
+        share: Share = WHOLE,
     ) -> None:
+        """`share` is that of this process where an edge has several."""
         self.edge_id = edge_id
         self.region = region
         self.table = table
@@ -71,10 +78,18 @@ class Gateway:
         self.tracing: Tracing | None = None
         if not isinstance(telemetry, NoTelemetry):
             self.tracing = Tracing(telemetry, edge_id=edge_id, region=region, clock=clock, rng=rng)
-        self.limits = limits or Limits()
+        whole = limits or Limits()
+        self.limits = replace(
+            whole,
+            connections=share.part(whole.connections),
+            reserved_bytes=share.part(whole.reserved_bytes),
+        )
+        self.budget_min = share.part(BUDGET_MIN)
+        self._share = share
         self.fault_filter = fault_filter
         self.figures = Figures()
         self.failovers = FailoverLog(now=clock.monotonic())
+        self.rungs = Rungs()
         self._loads = Loads()
         self.clients: set[ClientConnection] = set()
         self.exchanges: set[Exchange] = set()
@@ -106,7 +121,12 @@ class Gateway:
         """Listen; returns the bound address. Raises OSError."""
         loop = asyncio.get_running_loop()
         self._server = await loop.create_server(
-            lambda: ClientConnection(self), host, port, backlog=BACKLOG, reuse_address=True
+            lambda: ClientConnection(self),
+            host,
+            port,
+            backlog=BACKLOG,
+            reuse_address=True,
+            reuse_port=self._share.of > 1,
         )
         self._supervisor.start("edge-sweep", self._sweep)
         bound = self._server.sockets[0].getsockname()
@@ -142,6 +162,7 @@ class Gateway:
         self.table = table
         self.chooser.keep(table.routes)
         self.figures.keep(table.routes)
+        self.rungs.keep(table)
 
     # ------------------------------------------------------------ what others ask
 
@@ -163,6 +184,20 @@ class Gateway:
         now = self.monotonic()
         windows = (lane.passive(now, window_s) for lane in self._lanes.values())
         return tuple(window for window in windows if window is not None)
+
+    def spare(self, until: Mapping[str, tuple[float, float]]) -> None:
+        """Targets that have said elsewhere that they are at their limit, and until when (see `Spare`)."""
+        now = self.monotonic()
+        for name, ends in until.items():
+            entry = self.table.targets.get(name)
+            if entry is not None and ends[0] > now:
+                self.lane(entry).spare(*ends)
+
+    def parts(self, window_s: float) -> list[TargetPart]:
+        """`passive` as counts, for the parent of several workers to merge."""
+        now = self.monotonic()
+        found = (lane.part(now, window_s) for lane in self._lanes.values())
+        return [part for part in found if part is not None]
 
     def loads(self, window_s: float) -> tuple[RouteLoad, ...]:
         """What it carried of each route in the last `window_s` (at most 10), of those with traffic."""
@@ -188,6 +223,7 @@ class Gateway:
                 self._pool(target.origin),
                 self._credentials,
                 turned=self.turned.set,
+                share=self._share,
                 accounts=self._accounts,
             )
         elif lane.entry is not target:
@@ -240,6 +276,7 @@ class Gateway:
                 log.warning("fault lapsed: nobody renewed it", fault=name)
         self.figures.turn(now)
         self.failovers.turn(now)
+        self.rungs.turn(self.table.routes, now)
         for client in tuple(self.clients):
             if now >= client.deadline:
                 client.timed_out()

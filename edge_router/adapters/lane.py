@@ -20,15 +20,16 @@ from edge_router.core.admission import (
 )
 from edge_router.core.choose import READY, PeakEwma, Readiness
 from edge_router.core.cooling import Cooling
+from edge_router.core.merge import TargetPart, merged
+from edge_router.core.share import WHOLE, Share
 from edge_router.core.table import ResolvedCredential, TargetEntry
-from edge_router.core.window import SLOT_S, SLOTS, Lately, Window
+from edge_router.core.window import BROKEN, SLOT_S, SLOTS, Lately, Window
 from shared.log import get_logger
-from shared.vocabulary.health import PassiveWindow
+from shared.vocabulary.health import QUALITY_RESULTS, PassiveWindow
 from shared.vocabulary.terms import Outcome
 
 log = get_logger(__name__)
 
-BROKEN: Final = (Outcome.REFUSED, Outcome.FAILED, Outcome.TIMED_OUT)
 WINDOW_S: Final = SLOT_S * (SLOTS - 1)
 
 
@@ -39,6 +40,7 @@ class Lane:
         "_accounts",
         "_clean",
         "_prefixes",
+        "_share",
         "_turned",
         "admission",
         "answers",
@@ -66,17 +68,19 @@ class Lane:
         credentials: Mapping[str, ResolvedCredential],
         *,
         turned: Callable[[], None] = lambda: None,
+        share: Share = WHOLE,
         accounts: Accounts | None = None,
     ) -> None:
         """`turned` is called when it is ejected or begins to cool; `accounts` are those of the edge."""
         self._turned = turned
+        self._share = share
         self._accounts = Accounts() if accounts is None else accounts
         self.spared = Spared()
         self.inflight = 0
         self.admission: Admission = CLEAN
         self.ewma = PeakEwma()
         self.window = Window()
-        self.lately = Lately()
+        self.lately = Lately(share.part(QUALITY_RESULTS))
         self.answers = 0
         """Attempts that came to OK; the others stand in `totals`."""
         self.totals: dict[Outcome, int] = {}
@@ -99,7 +103,7 @@ class Lane:
         self.spared = self._accounts.of(entry)
         self.spared.lanes.add(self)
         self._clean = self._clean and not self.spared.until
-        self.capacity = entry.capacity_inflight
+        self.capacity = self._share.part(entry.capacity_inflight, entry.id)
         self._prefixes: dict[bytes, bytes] = {}
         self.credential_line = b""
         credential = credentials.get(entry.credential) if entry.credential else None
@@ -184,6 +188,14 @@ class Lane:
         for lane in spared.lanes:
             lane._clean = False
 
+    def spare(self, until: float, exhausted_until: float) -> None:
+        """The same, as another of this edge's workers was told."""
+        spared = self.spared
+        spared.until = max(spared.until, until)
+        spared.exhausted_until = max(spared.exhausted_until, exhausted_until)
+        for lane in spared.lanes:
+            lane._clean = False
+
     # ------------------------------------------------------------ attempts
 
     def begin(self, now: float) -> bool:
@@ -239,31 +251,28 @@ class Lane:
 
     def passive(self, now: float, window_s: float) -> PassiveWindow | None:
         """What was seen of it in the last `window_s`; None when there is nothing to tell."""
-        reading = self.window.read(now, window_s)
-        cooling_s = max(0.0, self.spared.until - now)
-        admitting = self.admission.state is State.ADMITTING
-        if not reading.counts:
+        part = self.part(now, window_s)
+        return None if part is None else merged((part,), now)
+
+    def part(self, now: float, window_s: float) -> TargetPart | None:
+        """The same as counts, to be merged with what the edge's other workers saw."""
+        bins = self.window.bins(now, window_s)
+        if not bins.counts:
             self.lately.restart(self._judged())
-        if not reading.counts and not self.inflight and admitting and not cooling_s:
-            return None
+            if not self.inflight and self.admission.state is State.ADMITTING and self.cool_until <= now:
+                return None
         judged, garbled = self.lately.read(self._judged())
-        return PassiveWindow(
+        return TargetPart(
             target=self.entry.id,
             window_s=window_s,
-            counts=reading.counts,
-            latency_ms_p50=reading.latency_ms_p50,
-            latency_ms_p99=reading.latency_ms_p99,
-            latency_ms_mean=reading.latency_ms_mean,
-            ttft_ms_p50=reading.ttft_ms_p50,
-            ttft_ms_p99=reading.ttft_ms_p99,
-            good_age_s=reading.good_age_s,
-            judged=judged,
-            garbled=garbled,
+            bins=bins,
             inflight=self.inflight,
             admission=self.admission.state.value,
             broken_run=self.broken_run,
-            cooling_s=cooling_s,
-            quota_exhausted=now < self.spared.exhausted_until,
+            cool_until=self.spared.until,
+            exhausted_until=self.spared.exhausted_until,
+            judged=judged,
+            garbled=garbled,
         )
 
     def _judged(self) -> int:

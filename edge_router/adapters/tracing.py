@@ -295,6 +295,15 @@ class Trace:
             at_ns=self._at(now),
         )
 
+    def stepped(self, rung: str, why: str, now: float) -> None:
+        """The request takes a step of its route's ladder: to a lighter route, or an answer of the edge's own, which is
+        no answer by a new decision."""
+        self._server.set(leeward__degraded=rung)
+        self._server.event("degraded", {"leeward.rung": rung, "error.type": why}, at_ns=self._at(now))
+        if self._first is not None and rung != "step_down":
+            self._tracing.not_served(self._route.id, self._first)
+            self._first = None
+
     def attempt_ended(
         self, status: int | None, error: str, now: float, *, outcome: Outcome | None = None
     ) -> None:

@@ -41,6 +41,7 @@ class Refusal(Enum):
     NO_TARGET = _Shape(503, "no_target", "server_error", "overloaded_error")
     OVERLOADED = _Shape(503, "edge_overloaded", "server_error", "overloaded_error")
     TIMEOUT = _Shape(504, "upstream_timeout", "server_error", "timeout_error")
+    NOT_STORED = _Shape(504, "not_stored", "server_error", "timeout_error")
     VERSION = _Shape(505, "http_version", "invalid_request_error", "invalid_request_error")
 
     @property
@@ -101,7 +102,9 @@ def last_event(kind: Kind, code: str, message: str) -> bytes:
         error = {"type": "error", "error": {"type": "api_error", "message": message}}
         return b"event: error\ndata: %b\n\n" % msgspec.json.encode(error)
     if kind is Kind.RESPONSES:
-        failed = {"type": "error", "code": code, "message": message, "param": None}
+        # Typed as the API documents it; and with `error`, for that is what the official SDKs raise on.
+        failure = {"type": "server_error", "code": code, "message": message, "param": None}
+        failed = {"type": "error", "code": code, "message": message, "param": None, "error": failure}
         return b"event: error\ndata: %b\n\n" % msgspec.json.encode(failed)
     wrapped = {"error": {"message": message, "type": "server_error", "param": None, "code": code}}
     return b"data: %b\n\n" % msgspec.json.encode(wrapped)

@@ -114,10 +114,10 @@ def may_move(head: RequestHead, endpoint: Endpoint, *, sent: bool, bound: bool) 
     return head.method in IDEMPOTENT or head.idempotency_key
 
 
-def within_budget(*, moves: int, extra_active: int, active: int) -> bool:
+def within_budget(*, moves: int, extra_active: int, active: int, least: int = BUDGET_MIN) -> bool:
     """Whether a request that has moved `moves` times may do so again, `extra_active` of `active`
-    requests being beyond their free move."""
-    return moves == 0 or extra_active < max(BUDGET_MIN, int(BUDGET_SHARE * active))
+    requests being beyond their free move; `least` of them always may."""
+    return moves == 0 or extra_active < max(least, int(BUDGET_SHARE * active))
 
 
 OVERLOAD_ERRORS: Final[Mapping[str, Outcome]] = {

@@ -10,7 +10,11 @@ from edge_router.core.wire import RequestHead, ResponseHead
 JOIN_BYTES: Final = 64 * 1024
 """Up to this, copying a request into one piece costs less than writing several."""
 _OFTEN_BODYLESS: Final = frozenset({b"GET", b"HEAD", b"DELETE", b"OPTIONS", b"TRACE"})
-_NOBODY_ASKED: Final = {Refusal.FULL: "connection_limit_reached", Refusal.SHED: "http_request_denied"}
+_NOBODY_ASKED: Final = {
+    Refusal.FULL: "connection_limit_reached",
+    Refusal.SHED: "http_request_denied",
+    Refusal.NOT_STORED: "proxy_internal_response",
+}
 
 Failures = Sequence[tuple[str, str]]
 """Of each attempt that came to nothing: target and error."""

@@ -67,7 +67,7 @@ def keeps(kind: Kind, content: bytes) -> Tokens | None:
     else; None when it is not."""
     try:
         return _CHECKS[kind](content)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
 
 

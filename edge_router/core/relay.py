@@ -5,16 +5,18 @@ A relay takes the content of a target's answer as it comes and says what may go 
     PASS        this content goes on
     FINISHING   it goes on, and the model has said that it is done: what is left is awaited for 2 s at most
     COMPLETE    this content was the last; only now may the client's answer end cleanly
+    RESUMED     as PASS: from here on, another target goes on with what the first has begun (`recovery`)
     BROKEN      this content was still good, the rest is missing or wrong (`problem`): no clean end
 
 `Whole` is JSON that was promised, `Events` a model's stream, `Opaque` what nobody has promised anything
-about, `Withheld` an error that is read before anybody decides what becomes of it. At most `HOLD_BYTES` are held.
+about, `Withheld` an error that is read before anybody decides what becomes of it.
 """
 
 from enum import Enum
 from typing import Final, NamedTuple, Protocol
 
 from edge_router.core.attempts import OVERLOAD_ERRORS
+from edge_router.core.balance import Balance
 from edge_router.core.endpoints import Kind
 from edge_router.core.error_body import MAX_ERROR_BYTES
 from edge_router.core.express import Form, form_of
@@ -23,6 +25,9 @@ from edge_router.core.sse import EventReader
 from shared.vocabulary.terms import Outcome
 
 HOLD_BYTES: Final = 64 * 1024
+"""Of a stream, before anything of an answer."""
+WHOLE_BYTES: Final = 8 * 1024 * 1024
+"""Of an answer in one piece."""
 FINISH_S: Final = 2.0
 """After a finish reason: for usage and the end."""
 
@@ -35,12 +40,15 @@ class Verdict(Enum):
     FINISHING = "finishing"
     COMPLETE = "complete"
     BROKEN = "broken"
+    RESUMED = "resumed"
+    """As PASS, and the first of what another target adds to the stream."""
 
 
 class Problem(NamedTuple):
     """Why an answer is broken. `told`: the target itself has sent the client an error event."""
 
-    outcome: Outcome
+    outcome: Outcome | None
+    """None where it says nothing about the target."""
     error: str
     message: str
     told: bool = False
@@ -71,33 +79,44 @@ _HOLD: Final = Step(b"", Verdict.HOLD)
 
 
 class Whole:
-    """JSON in one piece: checked before any of it goes out, if it fits."""
+    """JSON in one piece: checked before any of it goes out, if it fits into `WHOLE_BYTES` and the edge's
+    memory; a longer one goes out as it comes, and its last bytes only when every bracket is closed."""
 
-    __slots__ = ("_held", "_kind", "_passing", "_size", "problem")
+    __slots__ = ("_balance", "_kept", "_kind", "held", "problem")
 
     def __init__(self, kind: Kind) -> None:
         self.problem: Problem | None = None
         self._kind = kind
-        self._held: list[bytes] = []
-        self._size = 0
-        self._passing = False
+        self._kept: list[bytes] = []
+        self.held = 0
+        """Bytes."""
+        self._balance: Balance | None = None
 
     def feed(self, content: bytes, done: bool) -> Step:
-        if self._passing:
+        balance = self._balance
+        if balance is not None:
+            balance.feed(content)
+            if balance.wrong or (done and not balance.whole):
+                self.problem = NOT_JSON
+                return Step(b"", Verdict.BROKEN)
             return Step(content, Verdict.COMPLETE if done else Verdict.PASS)
-        self._held.append(content)
-        self._size += len(content)
-        if not done and self._size <= HOLD_BYTES:
-            return _HOLD
-        held = b"".join(self._held)
-        self._held.clear()
-        self._passing = True
-        if done and keeps(self._kind, held) is not None:
-            return Step(held, Verdict.COMPLETE)
-        if not done and held.lstrip()[:1] in (b"{", b"["):
-            return Step(held, Verdict.PASS)
+        self._kept.append(content)
+        self.held += len(content)
+        if not done:
+            return self.let_go() if self.held > WHOLE_BYTES else _HOLD
+        kept = b"".join(self._kept)
+        if keeps(self._kind, kept) is not None:
+            return Step(kept, Verdict.COMPLETE)
         self.problem = NOT_JSON
         return Step(b"", Verdict.BROKEN)
+
+    def let_go(self) -> Step:
+        """Pass on what is held, whatever becomes of the rest."""
+        kept = b"".join(self._kept)
+        self._kept.clear()
+        self.held = 0
+        self._balance = Balance()
+        return self.feed(kept, False)
 
     def cut(self, problem: Problem) -> Step:
         self.problem = problem

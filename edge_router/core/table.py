@@ -12,7 +12,7 @@ cost         What a request needs is computed here once: header lines, model nam
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from itertools import accumulate
 from typing import Final, NamedTuple
@@ -21,10 +21,11 @@ from urllib.parse import urlsplit
 import msgspec
 
 from edge_router.core.known import Known, KnownEntries
+from edge_router.core.ladder.plan import Ladder, cache_line, ladder_of, lighter
 from shared.vocabulary.base import NO_VERSION, Version
 from shared.vocabulary.config import ClientKey, FleetConfig, Route, Target
 from shared.vocabulary.decision import Decision, RegionDecision
-from shared.vocabulary.terms import Dialect, Strategy
+from shared.vocabulary.terms import Dialect, Strategy, StreamRecovery
 
 
 class Unsafe(ValueError):
@@ -117,6 +118,13 @@ class ScoreWeights(NamedTuple):
 EVEN_HANDED: Final = ScoreWeights()
 
 
+class StreamRules(NamedTuple):
+    """What a route asks of its streams beyond ending broken ones in-band."""
+
+    recovery: StreamRecovery
+    usage: bool
+
+
 @dataclass(frozen=True, slots=True)
 class RouteEntry:
     """One route for this edge's region."""
@@ -135,6 +143,12 @@ class RouteEntry:
     last_resort: tuple[Candidate, ...]
     """Excluded automatically and by nobody's word: asked only when nothing else is left."""
     score: ScoreWeights = EVEN_HANDED
+    ladder: Ladder | None = None
+    """What it has opted into for when no target answers; None for most."""
+    lighter: "RouteEntry | None" = None
+    """The route to step down to."""
+    streams: StreamRules | None = None
+    """None where nothing is asked: those streams take the short way."""
     max_ejected: float = 0.5
     """Share of its targets that may be ejected for their share of failures."""
 
@@ -195,8 +209,13 @@ def build_table(
         decided = documents.get(route.id)
         if decided is not None and decided.removed:
             continue
-        entry = held.route(route, decided, lambda *parts: entry_of(*parts, region=region))
-        routes[route.id] = entry
+        routes[route.id] = held.route(route, decided, lambda *parts: entry_of(*parts, region=region))
+    plain = dict(routes)
+    for route in (route for route in fleet.routes if route.id in plain):
+        entry = plain[route.id]
+        below = plain.get(route.degradation.step_down or "") if route.degradation is not None else None
+        if below is not None:
+            entry = routes[route.id] = replace(entry, lighter=lighter(below, entry))
         models.update((msgspec.json.encode(model), entry) for model in route.match.models)
         paths.update((path.rstrip("/").encode(), entry) for path in route.match.paths)
     return RouteTable(
@@ -223,6 +242,12 @@ def _entries(config: FleetConfig, region: str) -> KnownEntries:
         {target.id: _target_entry(target) for target in fleet.targets},
         {name: place for place, name in enumerate(fleet.by_distance(region))},
     )
+
+
+def _stream_rules(route: Route) -> StreamRules | None:
+    if route.stream_recovery is StreamRecovery.TERMINATE and not route.stream_usage:
+        return None
+    return StreamRules(route.stream_recovery, route.stream_usage)
 
 
 def _timeouts(route: Route) -> Timeouts:
@@ -307,6 +332,8 @@ class _RouteBuilder:
             shares=tuple(total / 1000 for total in accumulate(tier.share for tier in tiers)),
             last_resort=tuple(last_resort),
             score=ScoreWeights(**self._route.score.model_dump()),
+            ladder=ladder_of(self._route),
+            streams=_stream_rules(self._route),
             max_ejected=self._route.max_ejected_permille / 1000,
         )
 
@@ -383,7 +410,7 @@ class _RouteBuilder:
             f"x-leeward-region: {target.region}\r\nx-leeward-target: {target.id}\r\n"
             f"x-leeward-tier: {tier}\r\nx-leeward-decision: {self._version}\r\n"
         )
-        return Candidate(target, weight, stamp.encode(), tier)
+        return Candidate(target, weight, stamp.encode() + cache_line(self._route), tier)
 
 
 def _check_tier(route: str, number: int, share: int, weights: list[int]) -> None:

@@ -8,6 +8,8 @@ from collections import deque
 from math import exp2, log2
 from typing import Final, NamedTuple
 
+import msgspec
+
 from shared.vocabulary.health import QUALITY_RESULTS
 from shared.vocabulary.terms import Outcome
 
@@ -32,15 +34,55 @@ class Reading(NamedTuple):
     """Since the last complete answer, at most a slot too long; None when there was none."""
 
 
+BROKEN: Final = frozenset({Outcome.REFUSED, Outcome.FAILED, Outcome.TIMED_OUT})
+"""Attempts that brought nothing, whoever made them."""
+
+
+class Bins(msgspec.Struct):
+    """A window as counts, which can be added up: those of several windows read as one that saw it all."""
+
+    counts: dict[Outcome, int] = msgspec.field(default_factory=dict)
+    latency: dict[int, int] = msgspec.field(default_factory=dict)
+    """By bin, as `ttft`."""
+    ttft: dict[int, int] = msgspec.field(default_factory=dict)
+    answered_at: float | None = None
+    """Monotonic beginning of the last slot with a complete answer; None when there was none."""
+    broken_at: float | None = None
+    """The same, of the last slot with an attempt that came to one of `BROKEN`."""
+
+    def add(self, other: "Bins") -> None:
+        """Take in what `other` counted of the same time."""
+        for outcome, count in other.counts.items():
+            self.counts[outcome] = self.counts.get(outcome, 0) + count
+        _merge(self.latency, other.latency)
+        _merge(self.ttft, other.ttft)
+        self.answered_at = _later(self.answered_at, other.answered_at)
+        self.broken_at = _later(self.broken_at, other.broken_at)
+
+    def read(self, now: float) -> Reading:
+        """Quantiles and ages."""
+        latency, first = self.latency, self.ttft or self.latency
+        return Reading(
+            self.counts,
+            _quantile(latency, 0.5),
+            _quantile(latency, 0.99),
+            _quantile(first, 0.5),
+            _quantile(first, 0.99),
+            _mean(latency),
+            None if self.answered_at is None else max(0.0, now - self.answered_at),
+        )
+
+
 class Lately:
-    """How many of the last `QUALITY_RESULTS` answers were wrong. The caller numbers them, from 1, right and
+    """How many of the last `most` answers were wrong. The caller numbers them, from 1, right and
     wrong together, so that a right one costs nothing here."""
 
-    __slots__ = ("_from", "_wrong")
+    __slots__ = ("_from", "_most", "_wrong")
 
-    def __init__(self) -> None:
+    def __init__(self, most: int = QUALITY_RESULTS) -> None:
         self._from = 0
-        self._wrong: deque[int] = deque(maxlen=QUALITY_RESULTS)
+        self._most = most
+        self._wrong: deque[int] = deque(maxlen=most)
 
     def wrong(self, number: int) -> None:
         """The answer with this `number` was wrong."""
@@ -52,7 +94,7 @@ class Lately:
 
     def read(self, number: int) -> tuple[int, int]:
         """Answers judged, and the wrong ones among them, when `number` was the last."""
-        begin = max(self._from, number - QUALITY_RESULTS)
+        begin = max(self._from, number - self._most)
         return number - begin, sum(begin < wrong <= number for wrong in self._wrong)
 
 
@@ -101,31 +143,26 @@ class Window:
 
     def read(self, now: float, window_s: float) -> Reading:
         """The last `window_s`, to the slot."""
+        return self.bins(now, window_s).read(now)
+
+    def bins(self, now: float, window_s: float) -> Bins:
+        """The same, unread."""
         oldest = int((now - window_s) / SLOT_S)
-        counts: dict[Outcome, int] = {}
-        latency: dict[int, int] = {}
-        ttft: dict[int, int] = {}
-        answered_at: float | None = None
+        bins = Bins()
+        counts = bins.counts
         for slot in self._slots:
             if slot.tick >= oldest:
+                if slot.counts:
+                    for outcome, count in slot.counts.items():
+                        counts[outcome] = counts.get(outcome, 0) + count
+                    if not slot.counts.keys().isdisjoint(BROKEN):
+                        bins.broken_at = slot.tick * SLOT_S
                 if slot.answers:
-                    answered_at = slot.tick * SLOT_S
-                for outcome, count in slot.counts.items():
-                    counts[outcome] = counts.get(outcome, 0) + count
-                if slot.answers:
+                    bins.answered_at = slot.tick * SLOT_S
                     counts[Outcome.OK] = counts.get(Outcome.OK, 0) + slot.answers
-                _merge(latency, slot.latency)
-                _merge(ttft, slot.ttft)
-        first = ttft or latency
-        return Reading(
-            counts,
-            _quantile(latency, 0.5),
-            _quantile(latency, 0.99),
-            _quantile(first, 0.5),
-            _quantile(first, 0.99),
-            _mean(latency),
-            None if answered_at is None else max(0.0, now - answered_at),
-        )
+                _merge(bins.latency, slot.latency)
+                _merge(bins.ttft, slot.ttft)
+        return bins
 
     def _at(self, now: float) -> _Slot:
         tick = int(now / SLOT_S)
@@ -142,6 +179,10 @@ _OFFSET: Final = 6 * _PER_OCTAVE
 def _merge(into: dict[int, int], bins: dict[int, int]) -> None:
     for bin_, count in bins.items():
         into[bin_] = into.get(bin_, 0) + count
+
+
+def _later(one: float | None, other: float | None) -> float | None:
+    return one if other is None else other if one is None else max(one, other)
 
 
 def _middle(bin_: int) -> float:

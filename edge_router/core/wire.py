@@ -94,6 +94,10 @@ class RequestHead(NamedTuple):
     """The client's own deadline for all of it: see `_deadline_ms`."""
     host: bytes
     idempotency_key: bool
+    cache_control: bytes = b""
+    """Of all its lines, joined."""
+    never_degrade: bool = False
+    """`x-leeward-degrade: never`: an error is wanted rather than an answer that no target gave."""
     patience_s: float | None = None
     """How long it waits for an answer to begin: see `_patience_s`."""
 
@@ -160,6 +164,8 @@ def parse_request_head(raw: bytes) -> RequestHead:
         timeout_ms=_deadline_ms(found),
         host=_host(found, http_1_0=http_1_0),
         idempotency_key=b"idempotency-key" in found,
+        cache_control=b", ".join(value for name, value in fields if name == b"cache-control"),
+        never_degrade=_never_degrade(found.get(b"x-leeward-degrade")),
         patience_s=_patience_s(found),
     )
 
@@ -182,6 +188,7 @@ _SINGLE_IN_REQUEST: Final = _CREDENTIALS | {
     b"expect",
     b"traceparent",
     b"x-leeward-timeout-ms",
+    b"x-leeward-degrade",
     b"idempotency-key",
 }
 
@@ -290,6 +297,12 @@ def _timeout_ms(value: bytes | None) -> int | None:
     if not value.isdigit() or len(value) > 9 or int(value) == 0:
         raise Malformed("x-leeward-timeout-ms is not a positive number of milliseconds")
     return int(value)
+
+
+def _never_degrade(value: bytes | None) -> bool:
+    if value not in (None, b"never"):
+        raise Malformed("x-leeward-degrade knows no value but: never")
+    return value is not None
 
 
 # ---------------------------------------------------------------- answers

@@ -46,6 +46,8 @@ class Acknowledge:
         self._clock = clock
         self._metrics = metrics
         self._number = 0
+        self.settled: Callable[[], Awaitable[None]] = _at_once
+        """Returns when what is in force is what every request is served by."""
         self._woken: list[asyncio.Event] = []
 
     def nudge(self) -> None:
@@ -124,6 +126,7 @@ class Acknowledge:
             while True:
                 woken.clear()
                 try:
+                    await self.settled()
                     if await tell():
                         self._metrics.acks.labels(path, "told").inc()
                 except PortError:
@@ -136,3 +139,6 @@ class Acknowledge:
                     continue
         finally:
             self._woken.remove(woken)
+
+
+async def _at_once() -> None: ...

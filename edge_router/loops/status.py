@@ -10,7 +10,7 @@ from edge_router.loops.alarms import Alarms
 from edge_router.loops.carry import Carrier
 from edge_router.loops.follow import FollowStream
 from edge_router.metrics import Metrics
-from edge_router.ports import Serving
+from edge_router.ports import Crew, Serving
 from shared.clock import Clock
 from shared.ports import Bus
 from shared.supervise import Supervisor
@@ -38,12 +38,16 @@ class Status:
     faults: FaultFilter | None = None
     """Where the node file allows drills to put any."""
     draining: bool = False
+    crew: Crew | None = None
+    """Where the data path is several processes."""
 
     def why_not_ready(self) -> str | None:
         """None when it serves by a valid table."""
         if self.draining:
             return "draining"
-        return None if self.serving() is not None else "no configuration yet, from no file and no path"
+        if self.serving() is None:
+            return "no configuration yet, from no file and no path"
+        return None if self.crew is None else self.crew.why_not_ready()
 
     def as_json(self) -> dict[str, Any]:
         """The edge's part of `leeward status`, and what an operator asks next."""
@@ -57,7 +61,7 @@ class Status:
             "url": self.url(),
             "admin_url": self.admin_url(),
             "mode": self.carrier.mode.value,
-            "decision": str(follower.version),
+            "decision": str((self.crew and self.crew.served()) or follower.version),
             "head_sha": None if follower.head is None else follower.head.sha,
             "config_version": None if config is None else config.config_version,
             "beat_age_s": None if age is None else round(age, 3),
@@ -74,6 +78,7 @@ class Status:
             "stream": self.stream.followed,
             "bus_reachable": None if self.bus is None else self.bus.reachable,
             "fault_filter": None if self.faults is None else self.faults.shown(now),
+            "workers": None if self.crew is None else self.crew.shown(),
             "loop_failures": dict(self.supervisor.failures),
             "boot": self.boot,
             "uptime_s": round(now - self.started_at, 3),

@@ -14,6 +14,7 @@ from shared import log
 from shared.clock import skew_asked_for
 from shared.config_file import load
 from shared.secrets import SecretError
+from shared.vocabulary.node import MAX_WORKERS
 from shared.vocabulary.terms import Role
 
 DEFAULT_CONFIG = Path("leeward.yaml")
@@ -42,8 +43,20 @@ def serve(arguments: Sequence[str]) -> int:
         "--config", type=Path, default=DEFAULT_CONFIG, help="the node file (default: %(default)s)"
     )
     parser.add_argument("--log-level", choices=LEVELS, default="INFO", help="default: %(default)s")
+    if command == Role.EDGE:
+        parser.add_argument(
+            "--workers",
+            type=int,
+            metavar="N",
+            help="processes that serve, 1 to 64, in place of the node file's `workers`",
+        )
     chosen = parser.parse_args(arguments[1:])
-    return run_node(Role(command), config=chosen.config, log_level=chosen.log_level)
+    return run_node(
+        Role(command),
+        config=chosen.config,
+        log_level=chosen.log_level,
+        workers=getattr(chosen, "workers", None),
+    )
 
 
 def tell_skew(node: str) -> None:
@@ -59,14 +72,18 @@ def tell_skew(node: str) -> None:
         )
 
 
-def run_node(role: Role, *, config: Path, log_level: str) -> int:
-    """Run one deployable from its node file; returns 0 after a graceful end.
+def run_node(role: Role, *, config: Path, log_level: str, workers: int | None = None) -> int:
+    """Run one deployable from its node file; returns 0 after a graceful end. `workers` overrules the file's.
 
     Raises ConfigError for a faulty file, Usage for another role's, Bad when it cannot listen.
     """
     import uvloop
 
     file = load(config)
+    if workers is not None:
+        if not 1 <= workers <= MAX_WORKERS:
+            raise Usage(f"--workers takes 1 to {MAX_WORKERS}, not {workers}")
+        file = file.model_copy(update={"node": file.node.model_copy(update={"workers": workers})})
     node = file.node
     if node.role is not role:
         raise Usage(f"{config} is for `leeward {node.role.value}`: its node.role says so")

@@ -15,6 +15,7 @@ from pydantic import AfterValidator, Field, StringConstraints
 from shared.vocabulary.alerts import AlertPolicy
 from shared.vocabulary.base import ConfigModel, Id, Permille, PositiveSeconds
 from shared.vocabulary.client_key import ClientKey as ClientKey
+from shared.vocabulary.degradation import Footing, step_down_problems
 from shared.vocabulary.drill_policy import DrillPolicy, drill_problems
 from shared.vocabulary.monitor import Monitor as Monitor
 from shared.vocabulary.monitor import Path as Path
@@ -284,6 +285,7 @@ def _monitor_problems(fleet: Fleet, regions: set[str], targets: set[str]) -> Ite
 
 def _route_problems(fleet: Fleet, regions: set[str], targets: set[str]) -> Iterator[Problem]:
     taken: dict[tuple[str, str], str] = {}
+    footings = {route.id: _footing(fleet, route) for route in fleet.routes}
     for i, route in enumerate(fleet.routes):
         at = ("routes", i)
         seen: set[str] = set()
@@ -303,8 +305,33 @@ def _route_problems(fleet: Fleet, regions: set[str], targets: set[str]) -> Itera
         for where, what in (
             *_match_problems(route, taken, members),
             *_placing_problems(route, regions, members),
+            *_degradation_problems(route, footings),
         ):
             yield (*at, *where), what
+
+
+def _footing(fleet: Fleet, route: Route) -> Footing:
+    named = {target for tier in route.tiers for target in tier.targets}
+    members = [fleet.targets_by_id[name] for name in named if name in fleet.targets_by_id]
+    residency = None if route.residency is None else frozenset(route.residency)
+    regions = frozenset(target.region for target in members)
+    return Footing(
+        models=bool(route.match.models),
+        dialects=frozenset(target.dialect.value for target in members),
+        regions=regions if residency is None else regions & residency,
+        residency=residency,
+        step_down=None if route.degradation is None else route.degradation.step_down,
+    )
+
+
+def _degradation_problems(route: Route, footings: Mapping[str, Footing]) -> Iterator[Problem]:
+    if not route.match.models:
+        if route.degradation is not None:
+            yield ("degradation",), "is for model calls: this route has no models"
+        if route.check_json:
+            yield ("check_json",), "is for model calls: this route has no models"
+    for what in step_down_problems(route.id, footings):
+        yield ("degradation", "step_down"), what
 
 
 def _match_problems(
@@ -320,6 +347,8 @@ def _match_problems(
     dialects = {target.dialect for target in members}
     if route.match.paths and dialects - {Dialect.HTTP}:
         yield ("match", "paths"), "routes by path need targets of dialect http"
+    if Dialect.HTTP in dialects and route.asks_of_streams:
+        yield (route.asks_of_streams,), "is for model calls: plain HTTP is passed on as it is"
     if len(dialects) > 1:
         yield ("tiers",), f"mixes dialects {', '.join(sorted(dialects))}: translation is not available"
 

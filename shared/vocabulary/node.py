@@ -14,6 +14,10 @@ HostPort = Annotated[str, StringConstraints(pattern=r"^(\[[0-9a-fA-F:]+\]|[^:\s/
 """`host:port`; an IPv6 host in brackets."""
 
 
+MAX_WORKERS = 64
+"""Of one edge."""
+
+
 class Tls(ConfigModel):
     """Client side of TLS to a dependency."""
 
@@ -148,6 +152,8 @@ class Timings(ConfigModel):
     """Edge: without a new Beat for longer it is STALE,"""
     static_s: PositiveSeconds = 300.0
     """and for longer than this STATIC."""
+    worker_silent_s: PositiveSeconds = 5.0
+    """Edge with `workers`: one that says nothing for longer, or does not take a table, is ended and started anew."""
     drain_s: PositiveSeconds = 10.0
     """On SIGTERM: time given to requests and writes under way."""
 
@@ -193,6 +199,8 @@ class Node(ConfigModel):
     fault_filter: bool = False
     """Edge: whether drills may have it break attempts at targets, by `/faults` of its admin listener.
     Whoever reaches that listener can then fail this edge's traffic, for minutes."""
+    workers: Annotated[int, Field(ge=1, le=MAX_WORKERS)] = 1
+    """Edge: processes that serve, all on `listen`. One is the edge itself; more are started by it."""
     timings: Timings = Timings()
 
     @model_validator(mode="after")
@@ -220,6 +228,8 @@ class Node(ConfigModel):
             raise ValueError("api is for control planes")
         if self.fault_filter and (self.role is not Role.EDGE or self.admin_listen is None):
             raise ValueError("fault_filter is for an edge with admin_listen, where it is steered")
+        if self.workers > 1 and self.role is not Role.EDGE:
+            raise ValueError("workers is for an edge")
         if self.role in (Role.EDGE, Role.CONTROL_PLANE) and self.listen is None:
             raise ValueError(f"role {self.role.value} needs listen")
         return self

@@ -1,12 +1,13 @@
 """A route, as the fleet's configuration writes it: what it matches, its tiers, deadlines and choices."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
 from shared.vocabulary.base import ConfigModel, Id, Permille, PositiveSeconds
+from shared.vocabulary.degradation import Degradation
 from shared.vocabulary.monitor import Path, Text
-from shared.vocabulary.terms import Strategy
+from shared.vocabulary.terms import Strategy, StreamRecovery
 
 MAX_TARGETS = 100_000
 
@@ -76,4 +77,19 @@ class Route(ConfigModel):
     """Regions in which its targets may stand; everywhere when absent."""
     max_ejected_permille: Permille = 500
     """Most of its targets that an edge leaves out for a mere share of failures; 1000: no bound."""
-    stream_recovery: Literal["terminate"] = "terminate"
+    degradation: Degradation | None = None
+    """What clients get when no target answers; an error when absent."""
+    check_json: bool = False
+    """Answers to requests for JSON are read and, where the request has a schema, held against it."""
+    stream_recovery: StreamRecovery = StreamRecovery.TERMINATE
+    """What becomes of a stream that is cut, stalls or is garbled in the middle of an answer."""
+    stream_usage: bool = False
+    """Ask OpenAI chat and completions streams for their usage where the client did not, and keep it back
+    from that client: what the edge counts is then true."""
+
+    @property
+    def asks_of_streams(self) -> str:
+        """The field by which it asks for more than that broken streams end in-band, if one does."""
+        if self.stream_recovery is not StreamRecovery.TERMINATE:
+            return "stream_recovery"
+        return "stream_usage" if self.stream_usage else ""

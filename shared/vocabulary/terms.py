@@ -77,6 +77,17 @@ class Strategy(StrEnum):
     HASH = "hash"
 
 
+class StreamRecovery(StrEnum):
+    """What an edge does about a stream that breaks after something of it has reached the client."""
+
+    TERMINATE = "terminate"
+    """End it with an in-band error event of the dialect."""
+    RESUME = "resume"
+    """Let another target bring the rest, where that can be done without a lost or doubled token."""
+    HOLD = "hold"
+    """Keep it back until it is complete, so that one that breaks can still move."""
+
+
 class Role(StrEnum):
     """What a process is."""
 

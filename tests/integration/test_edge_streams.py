@@ -9,6 +9,7 @@ from collections.abc import Callable
 import psutil
 import pytest
 
+from edge_router.core.limits import Limits
 from tests.support.data_path import (
     CALL,
     DONE,
@@ -235,9 +236,9 @@ async def test_an_anthropic_stream_without_message_stop_is_given_one() -> None:
 @pytest.mark.parametrize("how", ["length", "chunked"])
 async def test_a_plain_answer_that_has_begun_never_ends_cleanly_when_cut(how: str) -> None:
     """Too large to be held back, then cut: the client's connection breaks, whatever the framing."""
-    body = b'{"x":"' + b"y" * 500_000
+    body = b'{"x":"' + b"y" * 9_000_000
     head = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n"
-    framing = b"content-length: 600000\r\n\r\n" if how == "length" else b"transfer-encoding: chunked\r\n\r\n"
+    framing = b"content-length: 9600000\r\n\r\n" if how == "length" else b"transfer-encoding: chunked\r\n\r\n"
 
     async def cut(talk: Conversation) -> None:
         await talk.send(head + framing, body if how == "length" else chunk(body))
@@ -248,6 +249,44 @@ async def test_a_plain_answer_that_has_begun_never_ends_cleanly_when_cut(how: st
         got = await edge.ask(CALL)
     assert got.status == 200
     assert not got.clean
+
+
+@pytest.mark.parametrize("how", ["length", "chunked"])
+@pytest.mark.parametrize("size", [70_000, 2**20, 9 * 2**20])
+async def test_json_that_is_cut_short_under_a_proper_end_is_never_passed_on_as_whole(
+    how: str, size: int
+) -> None:
+    """The target says that this was all, and its brackets say that it was not: replaced up to 8 MiB, above that
+    the client's connection breaks before the last byte."""
+    body = b'{"data":[{"embedding":[' + b"0.125," * (size // 6) + b"0.5]}"
+    framed = b"transfer-encoding: chunked\r\n\r\n" + chunk(body[: size // 2]) + chunk(body[size // 2 :]) + END
+    if how == "length":
+        framed = b"content-length: %d\r\n\r\n" % len(body) + body
+    bad = Target(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n" + framed)
+    good = Target(answer(body + b"]}"))
+    async with serving({"bad": bad, "good": good}, World(timeouts={"total_s": 20.0})) as edge:
+        got = await edge.ask(b'{"model":"chat","input":"x"}', path="/v1/embeddings")
+        if size < 8 * 2**20:
+            assert (got.fields["x-leeward-target"], got.body == body + b"]}", got.clean) == (
+                "good",
+                True,
+                True,
+            )
+        else:
+            assert (got.fields["x-leeward-target"], got.clean) == ("bad", False)
+            assert len(got.body) < len(body)
+        assert edge.metric("leeward_edge_attempts_total", target="bad", outcome="GARBLED") == 1
+
+
+async def test_answers_are_held_within_the_memory_there_is_for_it() -> None:
+    """Where the edge's byte budget is spent, an answer is passed on as it comes, and still never ends well when cut short."""
+    body = b'{"data":[{"embedding":[' + b"0.125," * 50_000 + b"0.5]}]}"
+    limits = Limits(reserved_bytes=100_000)
+    for whole in (True, False):
+        sent = body if whole else body[:-1]
+        async with serving({"alpha": Target(answer(sent)), "beta": Target()}, limits=limits) as edge:
+            got = await edge.ask(b'{"model":"chat","input":"x"}', path="/v1/embeddings")
+            assert (got.fields["x-leeward-target"], got.clean) == ("alpha", whole)
 
 
 async def test_a_large_plain_answer_passes_whole() -> None:

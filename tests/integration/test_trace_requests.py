@@ -219,6 +219,25 @@ async def test_an_answer_of_the_edges_own_is_recorded(monkeypatch: pytest.Monkey
     assert len(world.attempts) == int(got.fields["x-leeward-attempts"])
 
 
+async def test_an_answer_of_the_ladder_is_recorded_as_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A 200 that no target gave: the server span says which rung, and why; and it serves no decision."""
+    ladder = World(route={"degradation": {"static": {"text": "Back soon."}}})
+    async with traced(monkeypatch, {"one": Target(_closing), "two": Target(_closing)}, world=ladder) as world:
+        gateway = world.edge.gateway
+        gateway.swap(_table(world.edge.config, "one", seq=1), applied_in=None)
+        gateway.swap(_table(world.edge.config, "two", seq=2), applied_in=SAMPLED)
+        got = await world.edge.ask()
+        assert (got.status, got.fields["x-leeward-degraded"]) == (200, "static")
+    assert world.server.attributes["leeward.degraded"] == "static"
+    assert world.server.attributes["http.response.status_code"] == 200
+    assert dict(world.server.events)["degraded"] == {
+        "leeward.rung": "static",
+        "error.type": "upstream_failed",
+    }
+    assert len(world.attempts) == int(got.fields["x-leeward-attempts"])
+    assert not world.receiver.named("first served")
+
+
 async def _closing(talk: Conversation) -> None:
     talk.close()
 

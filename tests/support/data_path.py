@@ -289,6 +289,11 @@ class World:
     regions: dict[str, str] = field(default_factory=dict)
     """Of targets that do not stand in `us-east`."""
     paths: tuple[str, ...] = ()
+    route: dict[str, Any] = field(default_factory=dict)
+    """More members of the route."""
+    more_routes: list[dict[str, Any]] = field(default_factory=list)
+    more_keys: tuple[str, ...] = ()
+    """Client keys that may use every route; each is its own id."""
     each: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Fields of single targets, by name."""
 
@@ -318,16 +323,18 @@ def fleet_of(ports: Mapping[str, int], world: World) -> Fleet:
         "tiers": [{"targets": tier} for tier in world.tiers or [[name] for name in ports]],
         "timeouts": {**FAST, **world.timeouts},
         "strategy": world.strategy,
+        **world.route,
     }
     keys = [
         {"id": "dev", "sha256": hashlib.sha256(KEY.encode()).hexdigest()},
         {"id": "other", "sha256": hashlib.sha256(b"other").hexdigest(), "routes": ["none-*"]},
+        *({"id": key, "sha256": hashlib.sha256(key.encode()).hexdigest()} for key in world.more_keys),
     ]
     return Fleet.model_validate(
         {
             "regions": [{"id": "us-east"}, {"id": "eu-west"}, {"id": "ap-south"}],
             "targets": targets,
-            "routes": [route],
+            "routes": [route, *world.more_routes],
             "client_keys": keys,
         }
     )

@@ -223,6 +223,27 @@ def test_every_failover_has_its_line_with_ids():
     )
 
 
+def test_every_step_of_a_ladder_has_its_line_with_its_context():
+    log = FailoverLog(now=0.0)
+    told = {
+        "request_id": "r-1",
+        "route": "chat",
+        "decision": "1.7",
+        "attempts": 2,
+        "rung": "static",
+        "why": "upstream_failed",
+        "failures": "alpha: connection_refused, beta: http_response_status",
+        "active": 17,
+        "body_bytes": 60,
+    }
+    with capture_logs() as lines:
+        for n in range(100):
+            log.degraded(n / 1000, **told, trace_id="t")
+    assert lines[0].items() >= {"event": "degraded", "trace_id": "t", **told}.items()
+    assert len(lines) + log.suppressed == 100
+    assert len(lines) == BURST
+
+
 def test_a_storm_of_failovers_fills_no_disk_and_what_is_left_out_is_said():
     log = FailoverLog(now=0.0)
     with capture_logs() as lines:

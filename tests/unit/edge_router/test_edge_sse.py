@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_router.core.endpoints import Kind
-from edge_router.core.relay import HOLD_BYTES, Events, Opaque, Problem, Verdict, Whole
+from edge_router.core.relay import WHOLE_BYTES, Events, Opaque, Problem, Verdict, Whole
 from edge_router.core.sse import MAX_EVENT_BYTES, EventReader
 from shared.vocabulary.terms import Outcome
 
@@ -218,13 +218,20 @@ def test_a_stream_that_says_done_before_it_is_finished_is_cut_off_there() -> Non
 
 
 def test_a_large_answer_is_passed_on_as_it_comes() -> None:
-    """Only 64 KiB are held; from then on the answer has begun."""
-    relay = Whole(Kind.CHAT)
-    assert relay.feed(b'{"a":"', False).verdict is Verdict.HOLD
-    step = relay.feed(b"x" * HOLD_BYTES, False)
-    assert (len(step.content), step.verdict) == (HOLD_BYTES + 6, Verdict.PASS)
-    assert relay.cut(CUT).verdict is Verdict.BROKEN
-    assert Whole(Kind.CHAT).feed(b"<" * (HOLD_BYTES + 1), False).verdict is Verdict.BROKEN
+    """Only 8 MiB are held; from then on the answer has begun, and ends well only if all its brackets do."""
+
+    def begun() -> Whole:
+        relay = Whole(Kind.CHAT)
+        assert relay.feed(b'{"a":"', False).verdict is Verdict.HOLD
+        step = relay.feed(b"x" * WHOLE_BYTES, False)
+        assert (len(step.content), step.verdict) == (WHOLE_BYTES + 6, Verdict.PASS)
+        return relay
+
+    assert begun().cut(CUT).verdict is Verdict.BROKEN
+    assert begun().feed(b'","b":[1]}', True) == (b'","b":[1]}', Verdict.COMPLETE)
+    assert begun().feed(b'","b":[1]', True) == (b"", Verdict.BROKEN)
+    assert begun().feed(b"y", True) == (b"", Verdict.BROKEN)
+    assert Whole(Kind.CHAT).feed(b"<" * (WHOLE_BYTES + 1), False).verdict is Verdict.BROKEN
 
 
 def test_what_nobody_promised_anything_about_passes() -> None:

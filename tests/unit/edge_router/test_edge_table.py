@@ -270,3 +270,38 @@ def test_ten_thousand_targets_are_built_in_seconds() -> None:
     table = build_table(FleetConfig(config_version=1, fleet=fleet), {}, NO_VERSION, region="here")
     assert len(table.models) == 1000
     assert len(table.targets) == 10_000
+
+
+def test_a_route_that_opted_into_nothing_has_no_ladder() -> None:
+    """So that its requests pay for none."""
+    route = build().routes["chat"]
+    assert route.ladder is None
+    assert route.lighter is None
+    assert b"cache-status" not in route.tiers[0].weighted[0].stamp
+
+
+def test_the_lighter_route_is_as_decided_and_says_so() -> None:
+    """Counted as the route that was asked, with its rungs, and no step further; the lighter route itself is unmarked."""
+    table = build(degradation={"step_down": "embed", "static": {"text": "x"}})
+    chat, embed = table.routes["chat"], table.routes["embed"]
+    lighter = chat.lighter
+    assert lighter is not None
+    assert (lighter.id, lighter.ladder, lighter.lighter) == ("chat", chat.ladder, None)
+    assert lighter.only in lighter.tiers
+    (candidate,) = lighter.tiers[0].weighted
+    assert candidate.target is embed.tiers[0].weighted[0].target
+    assert candidate.stamp == embed.tiers[0].weighted[0].stamp + b"x-leeward-stepped-down: embed\r\n"
+    assert table.models[b'"chat"'] is table.models[b'"chat-latest"'] is chat
+
+
+@pytest.mark.parametrize(("serve", "why"), [("on_failure", b"bypass"), ("when_fresh", b"miss")])
+def test_answers_of_a_route_that_stores_say_why_a_target_was_asked(serve: str, why: bytes) -> None:
+    """Written once, into what names the target."""
+    route = build(degradation={"stored": {"serve": serve}}).routes["chat"]
+    assert b"cache-status: leeward; fwd=%b\r\n" % why in route.tiers[0].weighted[0].stamp
+
+
+def test_a_lighter_route_that_is_gone_is_no_step() -> None:
+    """A decision has removed it."""
+    removed = decision(route="embed", removed=True)["chat"]
+    assert build({"embed": removed}, degradation={"step_down": "embed"}).routes["chat"].lighter is None

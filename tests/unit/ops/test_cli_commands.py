@@ -144,6 +144,19 @@ def test_processes_explain_themselves(command: str, capsys: pytest.CaptureFixtur
     assert f"leeward {command}" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("number", ["0", "65", "-1"])
+def test_a_number_of_workers_out_of_bounds_is_refused(number: str, tmp_path: Path) -> None:
+    """Before anything is started."""
+    from ops.cli.serve import serve
+
+    file = tmp_path / "leeward.yaml"
+    file.write_text(
+        "node: {role: edge, id: e, region: home, state_dir: /x, listen: '127.0.0.1:1', buses: {home: 'h:1'}}\n"
+    )
+    with pytest.raises(Usage, match="--workers takes 1 to 64"):
+        serve(["edge", "--config", str(file), "--workers", number])
+
+
 def test_a_file_for_another_role_is_refused(tmp_path: Path) -> None:
     """`leeward edge` does not run a prober's file."""
     from ops.cli.serve import run_node

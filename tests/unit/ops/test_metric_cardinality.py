@@ -15,6 +15,7 @@ from control_plane.loops.gauges import Gauges
 from control_plane.loops.mirror import Mirror
 from control_plane.metrics import Metrics as ControlPlaneMetrics
 from edge_router.adapters.figures import BROKEN, EdgeCollector, Figures
+from edge_router.adapters.ladder import HIT, STEP_DOWN, Rungs
 from edge_router.core.admission import CLEAN
 from edge_router.core.loads import Ended
 from edge_router.metrics import Metrics as EdgeMetrics
@@ -59,6 +60,12 @@ def test_an_edge_with_everything_in_use_stays_below_its_limit():
         figures.turn(turn * 60.0)
         for key in range(KEYS):
             figures.answered(f"r{turn}", 200, 0.1, tenant=f"k{key}")
+    rungs = Rungs()
+    for route in range(ROUTES):
+        for rung in (HIT, STEP_DOWN, "stored", "rules", "static"):
+            rungs.used(f"r{route}", rung, hand_off=True)
+    for target in range(TARGETS):
+        rungs.broke_promise(f"t{target}")
     lanes = [
         SimpleNamespace(
             entry=SimpleNamespace(id=f"t{n}"),
@@ -73,6 +80,7 @@ def test_an_edge_with_everything_in_use_stays_below_its_limit():
     ]
     gateway = SimpleNamespace(
         figures=figures,
+        rungs=rungs,
         lanes=lambda: lanes,
         clients=(),
         exchanges=(),

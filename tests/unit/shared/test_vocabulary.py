@@ -23,8 +23,9 @@ from shared.vocabulary.config import (
     problems,
 )
 from shared.vocabulary.decision import Ack, Beat, DecidedTier, Decision, Head, RegionDecision, WeightedTarget
+from shared.vocabulary.degradation import Degradation
 from shared.vocabulary.node import BusAddress, Node
-from shared.vocabulary.terms import Dialect, EdgeMode, Outcome
+from shared.vocabulary.terms import Dialect, EdgeMode, Outcome, StreamRecovery
 
 NOW = datetime(2026, 11, 1, 12, tzinfo=UTC)
 COUNTS = st.integers(0, 2**53)
@@ -51,6 +52,13 @@ def fleet(**fields) -> Fleet:
 def route(name: str = "chat", **fields) -> Route:
     defaults = {"match": RouteMatch(models=(name,)), "tiers": (RouteTier(targets=("alpha", "beta")),)}
     return Route(**{"id": name, **defaults, **fields})
+
+
+def down_to(name: str) -> Degradation:
+    return Degradation(step_down=name)
+
+
+ALPHA = (RouteTier(targets=("alpha",)),)
 
 
 def found(**fields) -> list[str]:
@@ -279,6 +287,10 @@ def test_a_sound_fleet_has_no_problems():
     assert found() == []
 
 
+HTTP = (target(dialect=Dialect.HTTP), target("beta", dialect=Dialect.HTTP))
+BY_PATH = RouteMatch(paths=("/x",))
+
+
 @pytest.mark.parametrize(
     ("fields", "expected"),
     [
@@ -296,9 +308,17 @@ def test_a_sound_fleet_has_no_problems():
         ({"routes": (route(), route("other", match=RouteMatch(models=("chat",))))}, "routes.1.match.models.0: 'chat' is already matched by route 'chat'"),
         ({"routes": (route(match=RouteMatch(paths=("/x",))),)}, "routes.0.match.paths: routes by path need targets of dialect http"),
         ({"targets": (target(), target("beta", dialect=Dialect.ANTHROPIC))}, "routes.0.tiers: mixes dialects anthropic, openai: translation is not available"),
+        ({"targets": HTTP, "routes": (route(match=BY_PATH, stream_recovery=StreamRecovery.RESUME),)}, "routes.0.stream_recovery: is for model calls: plain HTTP is passed on as it is"),
+        ({"targets": HTTP, "routes": (route(match=BY_PATH, stream_usage=True),)}, "routes.0.stream_usage: is for model calls: plain HTTP is passed on as it is"),
         ({"routes": (route(residency=("mars", "us-east")),)}, "routes.0.residency.0: no region 'mars'"),
         ({"routes": (route(residency=("eu-west",), tiers=(RouteTier(targets=("alpha",)),)),)}, "routes.0.residency: leaves this route no target"),
         ({"routes": (route(timeouts=RouteTimeouts(ttft_s=20, total_s=10)),)}, "routes.0.timeouts.ttft_s: must not be longer than total_s"),
+        ({"routes": (route(degradation=down_to("light")),)}, "routes.0.degradation.step_down: no route 'light'"),
+        ({"routes": (route(degradation=down_to("chat")),)}, "routes.0.degradation.step_down: is this route itself"),
+        ({"routes": (route(degradation=down_to("light"), tiers=ALPHA), route("light", tiers=(RouteTier(targets=("beta",)),), match=RouteMatch(paths=("/x",)))), "targets": (target(), target("beta", dialect=Dialect.HTTP))}, "routes.0.degradation.step_down: route 'light' takes no model calls"),
+        ({"routes": (route(tiers=ALPHA, residency=("us-east",), degradation=down_to("light")), route("light"))}, "routes.0.degradation.step_down: route 'light' has targets in eu-west, where this route's residency does not allow any"),
+        ({"routes": (route(tiers=ALPHA, degradation=down_to("light")), route("light", tiers=(RouteTier(targets=("beta",)),))), "targets": (target(), target("beta", dialect=Dialect.ANTHROPIC))}, "routes.0.degradation.step_down: route 'light' speaks anthropic, this one openai"),
+        ({"routes": (route(match=RouteMatch(paths=("/x",)), check_json=True),), "targets": (target(dialect=Dialect.HTTP), target("beta", dialect=Dialect.HTTP))}, "routes.0.check_json: is for model calls: this route has no models"),
         ({"policy": Policy(hold_down_s=5, hold_down_cap_s=1)}, "policy.hold_down_cap_s: must be at least hold_down_s"),
         ({"policy": Policy(ramp_permille=(300, 100, 1000))}, "policy.ramp_permille: must rise strictly and end at 1000"),
         ({"policy": Policy(ramp_permille=(100, 300))}, "policy.ramp_permille: must rise strictly and end at 1000"),
@@ -395,3 +415,61 @@ def test_probes_that_cost_money_are_rare_unless_said_otherwise() -> None:
     often = Monitor(id="m", kind="chat", interval_s=1.0)
     assert (often.interval_s, often.timeout_s) == (1.0, 1.0)
     assert Monitor.model_validate(often.model_dump()) == often
+
+
+@pytest.mark.parametrize("workers", [0, 65])
+def test_workers_are_bounded_and_an_edges(workers: int) -> None:
+    """1 to 64, and only an edge has several."""
+    edge = {
+        "role": "edge",
+        "id": "e",
+        "region": "r",
+        "state_dir": "/x",
+        "listen": "h:1",
+        "buses": {"r": "h:2"},
+    }
+    assert Node.model_validate(edge).workers == 1
+    assert Node.model_validate({**edge, "workers": 64}).workers == 64
+    with pytest.raises(ValidationError, match="workers"):
+        Node.model_validate({**edge, "workers": workers})
+    with pytest.raises(ValidationError, match="workers is for an edge"):
+        Node.model_validate({**edge, "role": "prober", "workers": 2})
+
+
+def test_routes_do_not_step_down_in_a_circle() -> None:
+    """Each of those in it is told, by way of whom it comes back."""
+    chain = [("a", "b"), ("b", "c"), ("c", "a"), ("d", "a")]
+    routes = tuple(route(name, degradation=down_to(below)) for name, below in chain)
+    assert found(routes=routes) == [
+        f"routes.{place}.degradation.step_down: comes back to this route by way of {below!r}: routes must not step down"
+        " to each other"
+        for place, (_, below) in enumerate(chain[:3])
+    ]
+
+
+@pytest.mark.parametrize(
+    ("fields", "where"),
+    [
+        ({}, ()),
+        ({"static": {"text": ""}}, ("static", "text")),
+        ({"static": {"text": "a {b}"}}, ("static", "text")),
+        (
+            {"static": {"text": "a", "hand_off": {"text": "b", "url": "javascript:x"}}},
+            ("static", "hand_off", "url"),
+        ),
+        (
+            {"static": {"text": "a", "hand_off": {"text": "b", "url": "tel:1\r\nx: y"}}},
+            ("static", "hand_off", "url"),
+        ),
+        ({"stored": {"ttl_s": 0}}, ("stored", "ttl_s")),
+        ({"stored": {"stale_s": -1}}, ("stored", "stale_s")),
+        ({"stored": {"serve": "always"}}, ("stored", "serve")),
+        ({"rules": [{"answer": "x"}]}, ("rules", 0)),
+        ({"rules": [{"keywords": ["a"], "answer": "x"}] * 65}, ("rules",)),
+    ],
+)
+def test_a_ladder_that_cannot_work_is_refused_at_its_field(fields, where):
+    """When it is read, so that no request finds out."""
+    with pytest.raises(ValidationError) as caught:
+        Degradation.model_validate(fields)
+    assert [error["loc"] for error in caught.value.errors()] == [where]
