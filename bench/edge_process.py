@@ -5,7 +5,6 @@ two tiers at one upstream, served in the configuration's own order. With OTEL_EX
 """
 
 import asyncio
-import gc
 import hashlib
 import random
 import signal
@@ -15,6 +14,7 @@ import uvloop
 from prometheus_client import CollectorRegistry
 
 from edge_router.adapters.gateway import Gateway
+from edge_router.adapters.interpreter import settle
 from edge_router.core.table import ResolvedCredential, build_table
 from shared.adapters.otel import telemetry_from_env
 from shared.clock import SystemClock
@@ -86,8 +86,7 @@ async def serve(port: int, upstream: int, *, targets: int, routes: int) -> None:
             registry=CollectorRegistry(),
         )
         await gateway.start("127.0.0.1", port)
-        gc.collect()
-        gc.freeze()
+        settle()
         await stop.wait()
         await gateway.drain(1.0)
 

@@ -116,22 +116,43 @@ def start_envoy(where: Path, upstream: int, core: int) -> Proxy | None:
         "error",
         "--disable-hot-restart",
     ]
-    return _start("envoy", command, port, where, core)
+    return start("envoy", command, port, where, core)
 
 
-def start_edge(where: Path, upstream: int, core: int) -> Proxy:
-    """Our edge, one process, serving two targets at the upstream in its own order."""
+def start_edge(
+    where: Path,
+    upstream: int,
+    core: int,
+    *,
+    sink: int | None = None,
+    size: tuple[int, int] = (2, 1),
+    name: str = "edge",
+) -> Proxy:
+    """Our edge, one process, serving in its own order: `size` is targets of each route, and routes. With the port of
+    a `sink` it traces one request in a hundred to there."""
     port = free_port()
-    command = [sys.executable, "-m", "bench.edge_process", str(port), str(upstream)]
-    return _start("edge", command, port, where, core)
+    command = [sys.executable, "-m", "bench.edge_process", *map(str, (port, upstream, *size))]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("OTEL_")}
+    if sink is not None:
+        environment |= {
+            "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{sink}",
+            "OTEL_TRACES_SAMPLER": "parentbased_traceidratio",
+            "OTEL_TRACES_SAMPLER_ARG": "0.01",
+        }
+    return start(name, command, port, where, core, within_s=60.0, environment=environment)
 
 
-def start_stream_target(where: Path, core: int) -> Proxy:
+def start_sink(where: Path, core: int) -> Proxy:
+    """Where spans go."""
+    port = free_port()
+    return start("sink", [sys.executable, "-m", "bench.otlp_sink", str(port)], port, where, core)
+
+
+def start_stream_target(where: Path, core: int, *, rate_hz: float, events: int) -> Proxy:
     """The target of the stream measurement."""
     port = free_port()
-    return _start(
-        "stream-target", [sys.executable, "-m", "bench.streams", "target", str(port)], port, where, core
-    )
+    command = [sys.executable, "-m", "bench.streams", "target", str(port), str(rate_hz), str(events)]
+    return start("stream-target", command, port, where, core)
 
 
 def _start_nginx(name: str, where: Path, port: int, server: str, core: int) -> Proxy:
@@ -150,16 +171,28 @@ http {{
 """)
     binary = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
     assert binary is not None, "checked by the caller"
-    return _start(
+    return start(
         name, [binary, "-p", str(home), "-c", str(config), "-e", f"{home}/error.log"], port, where, core
     )
 
 
-def _start(name: str, command: list[str], port: int, where: Path, core: int) -> Proxy:
+def start(
+    name: str,
+    command: list[str],
+    port: int,
+    where: Path,
+    core: int,
+    *,
+    within_s: float = 15.0,
+    environment: dict[str, str] | None = None,
+) -> Proxy:
+    """Start a process on `core`, and wait until it listens. Raises RuntimeError with the end of its output."""
     log = where / f"{name}-{port}.log"
     with log.open("wb") as out:
-        process = subprocess.Popen(["taskset", "-c", str(core), *command], stdout=out, stderr=out)
-    until = time.monotonic() + 15
+        process = subprocess.Popen(
+            ["taskset", "-c", str(core), *command], stdout=out, stderr=out, env=environment
+        )
+    until = time.monotonic() + within_s
     while time.monotonic() < until:
         if process.poll() is not None:
             break

@@ -1,7 +1,9 @@
 """Many concurrent event streams: the target that writes them, the client that counts them, as processes of their own.
 
-`python -m bench.streams target PORT` answers every request with `EVENTS` events at `RATE_HZ`, each a chunk of its own;
-`python -m bench.streams load PORT COUNT` opens COUNT streams at once and prints what it got as JSON.
+`python -m bench.streams target PORT HZ EVENTS` answers every request with EVENTS events, HZ a second, each a chunk of its own;
+`python -m bench.streams load PORT COUNT` opens COUNT streams at once and prints what it got as JSON;
+`python -m bench.streams first PORT COUNT` opens COUNT one after the other, each of a single event that comes at once, and
+prints how long that took.
 """
 
 import asyncio
@@ -15,8 +17,6 @@ import uvloop
 
 from bench.edge_process import KEY
 
-RATE_HZ = 50
-EVENTS = 150
 GROUPS = 10
 """Streams write in so many groups, one after the other, so that events do not all come at once."""
 
@@ -36,12 +36,14 @@ def _chunk(content: bytes) -> bytes:
 
 _PIECE = _chunk(_EVENT)
 _END = _chunk(_LAST) + _chunk(b"data: [DONE]\n\n") + b"0\r\n\r\n"
+_SHORT = b'{"model":"chat","messages":[{"role":"user","content":"hi"}],"stream":true,"max_tokens":1}'
 _BODY = b'{"model":"chat","messages":[{"role":"user","content":"hi"}],"stream":true}'
 
 
 class _Target(asyncio.Protocol):
-    def __init__(self, groups: list[set["_Target"]]) -> None:
+    def __init__(self, groups: list[set["_Target"]], events: int) -> None:
         self._groups = groups
+        self._events = events
         self._left = 0
         self._group: set[_Target] = set()
         self.transport: asyncio.Transport
@@ -50,8 +52,12 @@ class _Target(asyncio.Protocol):
         self.transport = transport  # type: ignore[assignment]
 
     def data_received(self, data: bytes) -> None:
-        if data.endswith(b"}"):
-            self._left = EVENTS
+        if data.endswith(b'"max_tokens":1}'):
+            self.transport.write(_HEAD + _PIECE)
+            # Later, for a stream that is there all at once is no stream.
+            asyncio.get_running_loop().call_later(0.003, self.transport.write, _END)
+        elif data.endswith(b"}"):
+            self._left = self._events
             self._group = min(self._groups, key=len)
             self._group.add(self)
             self.transport.write(_HEAD)
@@ -68,17 +74,23 @@ class _Target(asyncio.Protocol):
             self.transport.write(_PIECE + _END)
 
 
-async def _target(port: int) -> None:
+async def _target(port: int, rate_hz: float, events: int) -> None:
     groups: list[set[_Target]] = [set() for _ in range(GROUPS)]
     loop = asyncio.get_running_loop()
-    await loop.create_server(lambda: _Target(groups), "127.0.0.1", port, backlog=4096)
-    due, step = time.monotonic(), 1 / RATE_HZ / GROUPS
+    await loop.create_server(lambda: _Target(groups, events), "127.0.0.1", port, backlog=4096)
+    due, step = time.monotonic(), 1 / rate_hz / GROUPS
     while True:
         for group in groups:
             due += step
             await asyncio.sleep(max(0.0, due - time.monotonic()))
             for stream in tuple(group):
                 stream.tick()
+
+
+def _request(body: bytes) -> bytes:
+    fields = f"host: bench\r\nauthorization: Bearer {KEY}\r\ncontent-type: application/json\r\n"
+    head = f"POST /v1/chat/completions HTTP/1.1\r\n{fields}content-length: {len(body)}\r\n\r\n"
+    return head.encode() + body
 
 
 class _Client(asyncio.Protocol):
@@ -91,9 +103,7 @@ class _Client(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._sent = time.monotonic()
-        fields = f"host: bench\r\nauthorization: Bearer {KEY}\r\ncontent-type: application/json\r\n"
-        head = f"POST /v1/chat/completions HTTP/1.1\r\n{fields}content-length: {len(_BODY)}\r\n\r\n"
-        transport.write(head.encode() + _BODY)  # type: ignore[attr-defined]
+        transport.write(_request(_BODY))  # type: ignore[attr-defined]
 
     def data_received(self, data: bytes) -> None:
         if not self.events and b"data: " in data:
@@ -124,13 +134,28 @@ async def _load(port: int, count: int) -> dict[str, float]:
     }
 
 
+async def _first(port: int, count: int) -> dict[str, float]:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    took_s = []
+    for _ in range(count):
+        began = time.perf_counter()
+        writer.write(_request(_SHORT))
+        await reader.readuntil(b"data: ")
+        took_s.append(time.perf_counter() - began)
+        await asyncio.wait_for(reader.readuntil(b"[DONE]\n\n"), 10)
+        await asyncio.sleep(0.001)  # for the end of the framing, whichever it is
+    writer.close()
+    return {"first_ms_p50": statistics.median(took_s) * 1000}
+
+
 def main() -> None:
     """See the module."""
     role, port, *rest = sys.argv[1:]
     if role == "target":
-        uvloop.run(_target(int(port)))
+        uvloop.run(_target(int(port), float(rest[0]), int(rest[1])))
     else:
-        print(json.dumps(uvloop.run(_load(int(port), int(rest[0])))))
+        work = _first if role == "first" else _load
+        print(json.dumps(uvloop.run(work(int(port), int(rest[0])))))
 
 
 if __name__ == "__main__":

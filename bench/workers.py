@@ -23,8 +23,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from bench.edge import _LUA, REQUEST
 from bench.edge_process import KEY, fleet
+from bench.load import REQUEST, lua
 from bench.proxies import Proxy, free_port, start_upstream
 from edge_router.core.handover import Handover, Holding, plan_of
 from edge_router.core.table import build_table
@@ -148,8 +148,7 @@ def _until_ready(edge: _Edge, admin: int) -> None:
 
 def _measured(where: Path, upstream: int, workers: int, seconds: float) -> dict[str, float]:
     with _edge(where, upstream, workers) as edge:
-        script = where / "post.lua"
-        script.write_text(_LUA)
+        script = lua(where)
         _wrk(edge.port, script, 1.0)
         before, began = edge.cpu_s(), time.monotonic()
         requests, rate = _wrk(edge.port, script, seconds)

@@ -11,9 +11,11 @@ from typing import Any
 from aiohttp import web
 from prometheus_client import CollectorRegistry
 
+from edge_router.adapters.interpreter import settle, uncollected
 from edge_router.core.fault_filter import FaultFilter
 from edge_router.core.follow import Follower
 from edge_router.core.limits import Limits
+from edge_router.core.rebuild import TableBuilder
 from edge_router.core.table import RouteTable, build_table
 from edge_router.loops.acknowledge import Acknowledge
 from edge_router.loops.alarms import Alarms
@@ -227,6 +229,7 @@ class Edge:
         self._metrics = metrics = Metrics(self._registry)
         self._alarms = Alarms(clock=clock, metrics=metrics)
 
+        self._builder = TableBuilder(node.region, outside.build)
         began = clock.monotonic()
         follower, effects, kept = cold_start(recalled, fleet, fresh=self._follower, now=began)
         self._carrier = carrier = Carrier(
@@ -246,6 +249,7 @@ class Edge:
             metrics=metrics,
             on_settled=self._tellers.acknowledge.nudge,
         )
+        carrier.read_ahead = uncollected(self._builder.read_ahead)
         carrier.on_table = self._has_table.set
         carrier.on_kept = self._keep.put
         carrier.on_acknowledge = self._acknowledge_unless_unwritten
@@ -328,6 +332,7 @@ class Edge:
         self._bound = await serving.start(*split_address(listen))
         self._serving = serving
         self._carrier.attach(serving)
+        settle()
         log.info(
             "edge serves",
             url=self._url(),
@@ -413,9 +418,10 @@ class Edge:
         return _Tellers(acknowledge=acknowledge, report=report, status=status)
 
     def _follower(self) -> Follower[RouteTable]:
-        region, timings, build = self._node.region, self._node.timings, self._outside.build
+        timings = self._node.timings
         return Follower(
-            build=lambda config, documents, head: build(config, documents, head, region=region),
+            build=self._builder,
+            expect=self._builder.expect,
             fresh_s=timings.fresh_s,
             static_s=timings.static_s,
             started_at=self._outside.clock.monotonic(),

@@ -82,7 +82,7 @@ class Exchange(Resumption, Interpreted):
 
     def _key(self) -> bytes:
         """What the strategy `hash` goes by."""
-        return affinity(self._body, self._tenant) if self.route.strategy is Strategy.HASH else b""
+        return affinity(self._body, self._tenant) if self.route.strategy is _HASH else b""
 
     def abandon(self) -> None:
         """The client is gone: stop the target's work."""
@@ -146,7 +146,8 @@ class Exchange(Resumption, Interpreted):
         self._sent_any = False
         # Where all are cooling one is asked, as a last resort, but not one after the other: a storm of 429
         # must not become a storm of attempts.
-        self._resort = now < lane.spared.until
+        if (resort := now < lane.spared.until) is not self._resort:
+            self._resort = resort
         self._trial = lane.begin(now)
         if self._trace is not None:
             self._trace.attempt(candidate, self.attempts, now, self._paths.get(candidate.target.id, b""))
@@ -199,7 +200,7 @@ class Exchange(Resumption, Interpreted):
 
     def _send(self, connection: Connection, now: float) -> None:
         self._connection = connection
-        self._phase = Phase.ANSWER
+        self._phase = _ANSWER
         self._sent_any = True
         if self._streamed:
             timeouts = self.route.timeouts
@@ -207,7 +208,8 @@ class Exchange(Resumption, Interpreted):
             first_s = timeouts.ttft_reasoning_s if reasoning else timeouts.ttft_s
             self.deadline = min(self._limit_at, now + max(first_s, self._lane.ttft_floor_s))
         else:
-            self.deadline = min(self._limit_at, now + self.route.timeouts.first_byte_s)
+            first_at = now + self.route.timeouts.first_byte_s
+            self.deadline = first_at if first_at < self._limit_at else self._limit_at  # noqa: FURB136  (min() is a call)
         connection.send(self._request(), self, bodyless=self._head.method == b"HEAD")
         if len(self._body) > REPLAY_BYTES:
             self._body = b""  # too large to be kept: its one attempt is under way
@@ -286,8 +288,11 @@ class Exchange(Resumption, Interpreted):
             self._connection = None
         if self._trace is not None:
             self._trace.passed(body)
-        assert self._relay is not None
-        self._take(self._relay.feed(body, done))
+        relay = self._relay
+        assert relay is not None
+        self._take(relay.feed(body, done))
+        if self._forms_left and self.chunked and type(relay) is Events:
+            self._express(relay, body)
 
     def lost(self, fault: Fault, code: int | None) -> None:
         """The target's connection is gone, the answer is not complete."""
@@ -461,4 +466,7 @@ class Exchange(Resumption, Interpreted):
         )
 
 
+# What every request looks at: a member looked up in its class costs 60 ns (Python 3.11).
+_HASH: Final = Strategy.HASH
+_ANSWER: Final = Phase.ANSWER
 _SAYS_NOTHING: Final = Told(About.OTHER)

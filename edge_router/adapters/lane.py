@@ -18,7 +18,7 @@ from edge_router.core.admission import (
     after_window,
     step,
 )
-from edge_router.core.choose import PeakEwma, Readiness
+from edge_router.core.choose import READY, PeakEwma, Readiness
 from edge_router.core.cooling import Cooling
 from edge_router.core.merge import TargetPart, merged
 from edge_router.core.share import WHOLE, Share
@@ -140,7 +140,7 @@ class Lane:
         if self.inflight >= self.capacity:
             return Readiness.FULL
         if self._clean:
-            return Readiness.READY
+            return READY
         if now < self.spared.until:
             return Readiness.COOLING
         return Readiness.READY if admits(self.admission, now) else Readiness.DOUBTFUL

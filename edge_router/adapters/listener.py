@@ -7,7 +7,7 @@ slow) the connection ends: what follows on it could be read in two ways.
 
 import asyncio
 from enum import Enum
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Final, cast
 
 from edge_router.adapters.delivery import NEVER
 from edge_router.adapters.exchange import Exchange
@@ -41,6 +41,12 @@ class _State(Enum):
     BODY = "reading its body"
     BUSY = "serving it"
     CLOSING = "answered for the last time"
+
+
+# What every request looks at: a member looked up in its class costs 60 ns (Python 3.11).
+_HEAD: Final = _State.HEAD
+_BUSY: Final = _State.BUSY
+_MODELS: Final = Kind.MODELS
 
 
 class ClientConnection(asyncio.Protocol):
@@ -92,7 +98,7 @@ class ClientConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         state = self._state
-        if state is _State.HEAD and not self._write_paused:
+        if state is _HEAD and not self._write_paused:
             self._read(data)
         elif state is _State.BODY:
             self._read_body(data)
@@ -160,7 +166,7 @@ class ClientConnection(asyncio.Protocol):
             self._watch_writing()
             self._transport.close()
             return
-        self._state = _State.HEAD
+        self._state = _HEAD
         if not (self._reading or self._write_paused):
             self._next()  # who does not take this answer gets no other
 
@@ -301,7 +307,7 @@ class ClientConnection(asyncio.Protocol):
         except Turned as turned:
             # All of it is here, so the connection can go on behind it.
             self._answer_turned(head, turned)
-        if self._state is _State.HEAD and not self._write_paused:
+        if self._state is _HEAD and not self._write_paused:
             data, self._buffer = self._buffer, b""
             if not data:
                 self.deadline = gateway.coarse_now + gateway.limits.idle_s
@@ -376,7 +382,7 @@ class ClientConnection(asyncio.Protocol):
     def _serve(self, head: RequestHead, admitted: Admitted, body: bytes) -> None:
         gateway = self._gateway
         endpoint = admitted.endpoint
-        if endpoint.kind is Kind.MODELS:
+        if endpoint.kind is _MODELS:
             self._list_models(head, admitted)
             return
         route, asked = route_of(admitted, head, body)
@@ -385,7 +391,7 @@ class ClientConnection(asyncio.Protocol):
         if scope.limits is not None or route.overload is not None:
             permit = gateway.entrance.let_in(scope, route, endpoint, asked, body, now)
             self._key_lines = permit.lines
-        self._state = _State.BUSY
+        self._state = _BUSY
         self.deadline = NEVER
         exchange = Exchange(gateway, self, head, endpoint, route, asked, body, now, scope.tenant)
         if permit is not None:

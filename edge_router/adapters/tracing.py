@@ -111,7 +111,7 @@ class Tracing:
         moved = [
             name
             for name, route in after.routes.items()
-            if name in before.routes and _places(route) != _places(before.routes[name])
+            if route is not before.routes.get(name, route) and _places(route) != _places(before.routes[name])
         ]
         until = self.clock.monotonic() + FIRST_WITHIN_S
         self._firsts = {

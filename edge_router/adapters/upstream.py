@@ -88,6 +88,7 @@ class UpstreamConnection(asyncio.Protocol):
         "_pool",
         "_taker",
         "_transport",
+        "express",
         "gone",
         "heard",
         "idle_since",
@@ -104,6 +105,8 @@ class UpstreamConnection(asyncio.Protocol):
         self._chunked: Chunked | None = None
         self._bodyless = False
         self._paused = False
+        self.express: Callable[[bytes], bool] | None = None
+        """Tried first with what comes between two chunks of a body; True when it has taken it."""
         self.gone = False
         self.heard = False
         self.used = False
@@ -124,7 +127,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     def abort(self) -> None:
         """Stop what is under way, at once; the taker hears nothing more."""
-        self._taker = None
+        self._taker = self.express = None
         self._transport.abort()
 
     def pause(self) -> None:
@@ -149,6 +152,9 @@ class UpstreamConnection(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)  # uvloop's is one in all but name
 
     def data_received(self, data: bytes) -> None:
+        express = self.express
+        if express is not None and self._chunked is not None and self._chunked.between and express(data):
+            return
         taker = self._taker
         if taker is None:
             # Nobody asked: whatever this is, it would be taken for the next request's answer.
@@ -169,6 +175,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.gone = True
+        self.express = None
         self._pool.forget(self)
         taker, self._taker = self._taker, None
         if taker is None:
@@ -248,7 +255,7 @@ class UpstreamConnection(asyncio.Protocol):
         return data[: self._left], True, True
 
     def _release(self, *, keep: bool) -> None:
-        self._taker = None
+        self._taker = self.express = None
         if self._paused:
             self.resume()
         if keep and self._transport.get_write_buffer_size() == 0:

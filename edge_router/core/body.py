@@ -12,7 +12,7 @@ could show the edge one model and the target another.
 """
 
 import re
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import msgspec
 
@@ -21,7 +21,7 @@ class Unreadable(ValueError):
     """The body is not what its endpoint asks for: a client's fault, in words for the client."""
 
 
-class Asked(NamedTuple):
+class Asked(msgspec.Struct, frozen=True):
     """What a model call asks for. `start:end` is where the model's name stands in the body, quotes included."""
 
     model: bytes
@@ -46,23 +46,25 @@ def read_call(body: bytes) -> Asked:
     raw = members.get("model")
     if raw is None:
         raise Unreadable("the body has no model")
-    start, at = 0, 1
-    for name, value in members.items():
-        if name == "model":
-            start = at + 8  # behind `"model":`
-        at += len(name) + len(value) + 4  # two quotes, a colon, and a comma or the closing brace
-    if at != len(body):
+    # Of each: two quotes, a colon, and a comma or the closing brace.
+    whole = sum(map(len, members)) + sum(map(len, members.values())) + 4 * len(members) + 1
+    if whole == len(body):
+        start = 9  # behind `{"model":`
+        for name, value in members.items():
+            if name == "model":
+                break
+            start += len(name) + len(value) + 4
+    else:
         start = _search(body)
     model = bytes(raw)
     if model[:1] != b'"':
         raise Unreadable("model is not a string")
-    stream, n = members.get("stream"), members.get("n")
     return Asked(
         model if b"\\" not in model else _plain(model),
         start,
         start + len(model),
-        stream is not None and stream == _TRUE,
-        1 if n is None else _count(n),
+        "stream" in members and members["stream"] == _TRUE,
+        _count(members["n"]) if "n" in members else 1,
         not _STATEFUL.isdisjoint(members) and any(_meant(members.get(name)) for name in _STATEFUL),
     )
 

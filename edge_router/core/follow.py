@@ -93,8 +93,18 @@ class Follower(Generic[TableT]):
     """One edge's following. Start it empty, feed it the last-known-good file or the node file's fleet
     as events, then whatever arrives. `refused` counts by (what, reason)."""
 
-    def __init__(self, *, build: Build[TableT], fresh_s: float, static_s: float, started_at: float) -> None:
+    def __init__(
+        self,
+        *,
+        build: Build[TableT],
+        fresh_s: float,
+        static_s: float,
+        started_at: float,
+        expect: Callable[[Decision], None] = lambda _: None,
+    ) -> None:
+        """`expect` is told of each document that a head may put in force, when it comes."""
         self._build = build
+        self._expect = expect
         self._in_force = InForce()
         self._waiting = WaitingRoom()
         self._past: dict[str, None] = {}  # hashes of heads and documents that were in force
@@ -210,6 +220,7 @@ class Follower(Generic[TableT]):
                 self._refuse(effects, "document", "conflict", detail)
                 return
         self._documents.add(document)
+        self._expect(document.decision)
         if wanted:
             self._waiting.arrived(sha)
             self._advance(effects)

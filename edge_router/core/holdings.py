@@ -10,6 +10,7 @@ Rules
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 from pydantic import ValidationError
 
@@ -68,8 +69,14 @@ class HeldHead:
 
 
 def read_config(raw: bytes) -> HeldConfig:
-    """Raises Unreadable; a fleet whose parts do not fit together is malformed too."""
+    """Raises Unreadable; a fleet whose parts do not fit together is malformed too. The last two are remembered: who
+    has read one ahead need not wait for it again."""
     _check_size(raw, MAX_CONFIG_BYTES)
+    return _read_config(raw)
+
+
+@lru_cache(maxsize=2)
+def _read_config(raw: bytes) -> HeldConfig:
     try:
         config = FleetConfig.from_wire(raw)
     except ValidationError as error:

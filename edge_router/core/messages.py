@@ -28,7 +28,7 @@ def call_request(
     prefix: bytes, head: RequestHead, trace: bytes, request_id: bytes, body: bytes, asked: Asked, model: bytes
 ) -> list[bytes | memoryview]:
     """A model call for a target: the body as it came, but for the model's name. `prefix` and `trace` are lines."""
-    _, start, end, *_ = asked
+    start, end = asked.start, asked.end
     framing = b"content-length: %d\r\nx-leeward-request-id: %b\r\naccept-encoding: identity\r\n\r\n" % (
         len(body) + len(model) - (end - start),
         request_id,

@@ -5,7 +5,9 @@ read a body; then the body's model decides the route.
 """
 
 import re
-from typing import Final, NamedTuple
+from typing import Final
+
+import msgspec
 
 from edge_router.core.answers import Refusal
 from edge_router.core.body import Asked, Unreadable, read_call
@@ -33,7 +35,7 @@ class Turned(Exception):
         self.fields = fields
 
 
-class Admitted(NamedTuple):
+class Admitted(msgspec.Struct, frozen=True):
     """A request that may come in. `route` is known before the body only for plain paths."""
 
     table: RouteTable

@@ -19,6 +19,7 @@ from edge_router.core.attempts import OVERLOAD_ERRORS
 from edge_router.core.balance import Balance
 from edge_router.core.endpoints import Kind
 from edge_router.core.error_body import MAX_ERROR_BYTES
+from edge_router.core.express import Form, form_of
 from edge_router.core.promise import keeps
 from edge_router.core.sse import EventReader
 from shared.vocabulary.terms import Outcome
@@ -199,6 +200,10 @@ class Events:
             return Step(self._ending(), Verdict.COMPLETE)
         self.problem = problem
         return Step(b"", Verdict.BROKEN)
+
+    def form(self, event: bytes) -> Form | None:
+        """What `event`, just passed on, has in common with those to come; None unless it was an ordinary one."""
+        return form_of(event) if self._passing and self._reader.ordinary else None
 
     def _fault(self, done: bool) -> Problem | None:
         reader = self._reader

@@ -62,7 +62,7 @@ def asking_usage(kind: Kind, body: bytes, asked: Asked) -> tuple[bytes, Asked] |
         moved = len(_ASK)
         return (
             b"".join((body[:at], _ASK, body[at:])),
-            asked._replace(start=asked.start + moved, end=asked.end + moved),
+            msgspec.structs.replace(asked, start=asked.start + moved, end=asked.end + moved),
         )
     said: Any = msgspec.json.decode(options)
     if said is not None and not isinstance(said, dict):
@@ -98,4 +98,4 @@ def _joined(members: dict[str, msgspec.Raw], asked: Asked) -> tuple[bytes, Asked
     rest = [b",%b:%b" % (msgspec.json.encode(name), raw) for name, raw in members.items()]
     start = len(_MODEL_FIRST)
     body = b"".join((_MODEL_FIRST, model, *rest, b"}"))
-    return body, asked._replace(start=start, end=start + len(model))
+    return body, msgspec.structs.replace(asked, start=start, end=start + len(model))

@@ -63,6 +63,11 @@ class EventReader:
         return data if not self._rest else data[:cut]
 
     @property
+    def ordinary(self) -> bool:
+        """Whether the answer is under way and whole so far: one more event of the same form changes nothing."""
+        return self.substance and not (self.finished or self.ended or self.error or self.fault or self._rest)
+
+    @property
     def partial(self) -> bool:
         """Whether an event has begun and not ended."""
         return bool(self._rest.strip())

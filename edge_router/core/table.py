@@ -20,6 +20,7 @@ from urllib.parse import quote, urlsplit
 import msgspec
 
 from edge_router.core.keys import KeyScope, scopes_of
+from edge_router.core.known import Known, KnownEntries
 from edge_router.core.ladder.plan import Ladder, cache_line, ladder_of, lighter
 from shared.vocabulary.base import NO_VERSION, Version
 from shared.vocabulary.config import FleetConfig, Route, Target
@@ -185,29 +186,33 @@ class RouteTable:
 
 
 def build_table(
-    config: FleetConfig, documents: Mapping[str, Decision], head: Version, *, region: str
+    config: FleetConfig,
+    documents: Mapping[str, Decision],
+    head: Version,
+    *,
+    region: str,
+    known: Known | None = None,
 ) -> RouteTable:
     """The table of the edges in `region` under `head`, whose documents are given by route.
 
     Without any document, and `head` NO_VERSION, the configuration's own order. A route without a
     document (new in this configuration) is served in that order too; a removed one is not served.
-    Raises Unsafe.
+    What `known` remembers of earlier tables of this region is not built again. Raises Unsafe.
     """
     fleet = config.fleet
     if region not in {known.id for known in fleet.regions}:
         raise Unsafe(f"this edge's region {region!r} is not in the fleet")
-    for route_id, held in documents.items():
-        _check_document(route_id, held, head, known=route_id in fleet.routes_by_id)
-    entries = {target.id: _target_entry(target) for target in fleet.targets}
-    nearness = {name: place for place, name in enumerate(fleet.by_distance(region))}
+    for route_id, document in documents.items():
+        _check_document(route_id, document, head, known=route_id in fleet.routes_by_id)
+    held = (known or Known()).of(config, lambda config: _entries(config, region))
     routes: dict[str, RouteEntry] = {}
     models: dict[bytes, RouteEntry] = {}
     paths: dict[bytes, RouteEntry] = {}
     for route in fleet.routes:
-        document = documents.get(route.id)
-        if document is not None and document.removed:
+        decided = documents.get(route.id)
+        if decided is not None and decided.removed:
             continue
-        routes[route.id] = _RouteBuilder(route, entries, nearness, region).build(document)
+        routes[route.id] = held.route(route, decided, lambda *parts: entry_of(*parts, region=region))
     plain = dict(routes)
     for route in (route for route in fleet.routes if route.id in plain):
         entry = plain[route.id]
@@ -224,7 +229,21 @@ def build_table(
         models=models,
         paths=paths,
         keys=scopes_of(fleet.client_keys, [route for route in fleet.routes if route.id in routes]),
-        targets=entries,
+        targets=held.targets,
+    )
+
+
+def entry_of(held: KnownEntries, route: Route, document: Decision | None, *, region: str) -> RouteEntry:
+    """One route's entry. Raises Unsafe."""
+    return _RouteBuilder(route, held.targets, held.nearness, region).build(document)
+
+
+def _entries(config: FleetConfig, region: str) -> KnownEntries:
+    fleet = config.fleet
+    return KnownEntries(
+        config,
+        {target.id: _target_entry(target) for target in fleet.targets},
+        {name: place for place, name in enumerate(fleet.by_distance(region))},
     )
 
 

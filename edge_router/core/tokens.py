@@ -9,7 +9,9 @@ streams it is the sum.
 """
 
 import re
-from typing import Final, NamedTuple
+from typing import Final
+
+import msgspec
 
 TAIL_BYTES: Final = 2048
 """Where it stands, if anywhere: looking through more would cost long answers more than it tells."""
@@ -32,7 +34,7 @@ _NAMES: Final = (
 """Each begins with a literal, which the regex engine looks for by itself: of every request, so it must be quick."""
 
 
-class Tokens(NamedTuple):
+class Tokens(msgspec.Struct, frozen=True):
     """Of one answer; 0 where it does not say."""
 
     read: int = 0

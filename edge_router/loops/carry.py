@@ -79,6 +79,8 @@ class Carrier(Generic[TableT]):
         self.mode = EdgeMode.STALE
         """The same everywhere: in response headers, acks and `/status`."""
         self.table: TableT | None = None
+        self.read_ahead: Callable[[bytes], None] = lambda _: None
+        """Makes ready, in a thread, for a large configuration that is about to come."""
         self.on_table: Callable[[], None] = _nothing
         self.on_kept: Callable[[Kept], None] = lambda _: None
         self.on_acknowledge: Callable[[], None] = _nothing

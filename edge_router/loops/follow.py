@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final, TypeVar
 
+from edge_router.core.rebuild import LARGE_BYTES
 from edge_router.core.signals import BeatSeen, ConfigSeen, DocumentSeen, Event, HeadSeen, Tick
 from edge_router.loops.carry import Carrier
 from edge_router.ports import ControlPlane, StreamEvent
@@ -120,6 +121,7 @@ class FollowBus:
         for number, record in enumerate(batch.records, start=1):
             value = record.value or b""
             if record.topic == CONFIG:
+                await _ahead(self._carrier, value)
                 self._carrier.hear(ConfigSeen(value), "bus")
             else:
                 self._carrier.hear(DocumentSeen(value), "bus", context_of(record.headers))
@@ -184,10 +186,18 @@ class FollowStream:
                     log.info("following", replica=url)
                 news = _news(event)
                 if news is not None:
+                    if isinstance(news, ConfigSeen):
+                        await _ahead(self._carrier, news.raw)
                     self._carrier.hear(news, "http")
                 taken += 1
                 if taken % EVENTS_AT_ONCE == 0:
                     await asyncio.sleep(0)
+
+
+async def _ahead(carrier: Carrier[Any], raw: bytes) -> None:
+    """Let the loop go on serving while a large configuration is read."""
+    if len(raw) >= LARGE_BYTES:
+        await asyncio.to_thread(carrier.read_ahead, raw)
 
 
 _EVENTS: Final[Mapping[str, Callable[[bytes], Event]]] = {

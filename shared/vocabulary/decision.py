@@ -157,7 +157,7 @@ class Decision(Message):
     term: Term
     traceparent: Traceparent | None = None
 
-    @property
+    @cached_property
     def version(self) -> Version:
         """`(generation, seq)` of the commit that wrote it."""
         return Version(self.generation, self.seq)

@@ -517,7 +517,7 @@ def test_usage_is_asked_for_and_kept_back(kind: Kind, options: dict[str, Any]) -
     relay = recovery.first()
     out, _ = fed(relay, b"".join((*events[:-2], usage, events[-1])), 11)
     assert out == b"".join((*events[:-2], events[-1]))
-    assert recovery.tokens == (7, 2)
+    assert (recovery.tokens.read, recovery.tokens.written) == (7, 2)
 
 
 @pytest.mark.parametrize(
