@@ -7,12 +7,13 @@ builds upon this: as a subclass, for a second object would cost every request it
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from edge_router.adapters.figures import BROKEN
 from edge_router.adapters.lane import Lane
+from edge_router.adapters.passing import passing
 from edge_router.adapters.tracing import Trace, Tracing
 from edge_router.adapters.upstream import Connection, UpstreamConnection
 from edge_router.core.answers import Refusal, last_event
@@ -20,7 +21,6 @@ from edge_router.core.attempts import Judgement
 from edge_router.core.body import Asked
 from edge_router.core.endpoints import Endpoint
 from edge_router.core.entrance import Permit
-from edge_router.core.express import Form
 from edge_router.core.ladder.watch import Watch
 from edge_router.core.messages import answer_head, refusal_fields
 from edge_router.core.recovery import Held, Recovery
@@ -227,23 +227,7 @@ class Delivery(ABC):
             form = relay.form(event)
             if form is not None:
                 self._forms_left -= 1
-                connection.express = self._passing(form)
-
-    def _passing(self, form: Form) -> Callable[[bytes], bool]:
-        """What `_take` does with an event that may pass, for chunks of this form: a closure, for with a thousand
-        streams what an event costs is the memory that it touches."""
-        fits, send = form.fits, self._client.send
-        gateway, idle_s, limit_at = self._gateway, self._idle_s, self._limit_at
-
-        def express(data: bytes) -> bool:
-            if not fits(data):
-                return False
-            send(data)
-            idle_at = gateway.coarse_now + idle_s
-            self.deadline = idle_at if idle_at < limit_at else limit_at  # noqa: FURB136  (min() is a call)
-            return True
-
-        return express
+                connection.express = passing(self, form, self._client.send, self._gateway, self._idle_s)
 
     @abstractmethod
     def _broken_before_answer(self, now: float) -> None:

@@ -2,11 +2,11 @@
 
 import asyncio
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
-from edge_router.adapters.delivery import Delivery
-from edge_router.core.express import Form
+from edge_router.adapters import delivery
 from tests.support.data_path import (
     DONE,
     END,
@@ -28,13 +28,13 @@ BETWEEN_S = 0.003
 def taken(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     """What took the express way."""
     seen: list[bytes] = []
-    passing = Delivery._passing
+    passing = delivery.passing
 
-    def watched(self: Delivery, form: Form) -> Callable[[bytes], bool]:
-        express = passing(self, form)
+    def watched(*asked: Any) -> Callable[[bytes], bool]:
+        express = passing(*asked)
         return lambda data: express(data) and not seen.append(data)  # type: ignore[func-returns-value]
 
-    monkeypatch.setattr(Delivery, "_passing", watched)
+    monkeypatch.setattr(delivery, "passing", watched)
     return seen
 
 

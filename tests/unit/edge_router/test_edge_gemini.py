@@ -7,7 +7,7 @@ import pytest
 
 from edge_router.core.answers import Refusal, last_event, refuse
 from edge_router.core.attempts import Course, judge, judge_error
-from edge_router.core.body import Unreadable
+from edge_router.core.body import Asked, Unreadable
 from edge_router.core.endpoints import GEMINI_METHODS, MODELS_OF, Kind
 from edge_router.core.error_body import read_error
 from edge_router.core.gemini_calls import gemini_wording, read_gemini_call
@@ -133,7 +133,7 @@ CALL = asked(b"/v1beta/models/m:streamGenerateContent", b"?alt=sse")
 def test_what_a_body_asks() -> None:
     """Model and stream stand in the path; candidates in the configuration; what is stored binds."""
     call = read_gemini_call(CALL, b'{"contents":[]}')
-    assert call == (b'"m"', 0, 0, True, 1, False)
+    assert call == Asked(b'"m"', 0, 0, True, 1, False)
     assert read_gemini_call(CALL, b'{"generationConfig":{"candidateCount":3}}').choices == 3
     assert read_gemini_call(CALL, b'{"generation_config":{"candidate_count":2}}').choices == 2
     assert read_gemini_call(CALL, b'{"cachedContent":"cachedContents/1"}').bound
