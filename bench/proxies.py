@@ -134,11 +134,12 @@ def start_edge(
     command = [sys.executable, "-m", "bench.edge_process", *map(str, (port, upstream, *size))]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("OTEL_")}
     if sink is not None:
-        environment |= {
-            "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{sink}",
-            "OTEL_TRACES_SAMPLER": "parentbased_traceidratio",
-            "OTEL_TRACES_SAMPLER_ARG": "0.01",
-        }
+        environment["OTEL_EXPORTER_OTLP_ENDPOINT"] = f"http://127.0.0.1:{sink}"
+        if sampler := os.environ.get("BENCH_SAMPLER"):
+            environment |= {
+                "OTEL_TRACES_SAMPLER": "parentbased_traceidratio",
+                "OTEL_TRACES_SAMPLER_ARG": sampler,
+            }
     return start(name, command, port, where, core, within_s=60.0, environment=environment)
 
 

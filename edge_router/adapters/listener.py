@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final, cast
 
 from edge_router.adapters.delivery import NEVER
 from edge_router.adapters.exchange import Exchange
+from edge_router.adapters.sockets import bound_stall, forget_unsent
 from edge_router.core.answers import Refusal, models_listed, refusal_of, refuse
 from edge_router.core.arriving import Arriving, TooLarge
 from edge_router.core.endpoints import Kind
@@ -93,6 +94,7 @@ class ClientConnection(asyncio.Protocol):
         gateway = self._gateway
         self.deadline = gateway.coarse_now + gateway.limits.head_s
         gateway.clients.add(self)
+        bound_stall(self._transport, gateway.limits.write_stall_s)
         if len(gateway.clients) > gateway.limits.connections:
             self._turn_away(Refusal.OVERLOADED, "too many connections", Dialect.OPENAI)
 
@@ -219,6 +221,7 @@ class ClientConnection(asyncio.Protocol):
             if self._takes_enough():
                 self._watch_writing()
             else:
+                forget_unsent(self._transport)
                 self.abort()
         elif self._state is _State.HEAD and not self._buffer:
             self._state = _State.CLOSING

@@ -308,6 +308,30 @@ async def test_a_reader_that_drips_is_given_up_and_one_that_is_only_slow_is_not(
         assert slow_s > 3 * QUICK.write_stall_s
 
 
+@pytest.mark.skipif(
+    not hasattr(socket, "TCP_USER_TIMEOUT"), reason="the kernel gives up stalled clients on Linux alone"
+)
+async def test_a_reader_that_takes_nothing_is_given_up_although_the_kernel_holds_all_of_it() -> None:
+    """What it is sent fits into the kernel's buffers, so that the edge itself never has to wait for it."""
+
+    async def much_and_then_a_little(talk: Conversation) -> None:
+        await talk.send(STREAM_HEAD, *(chunk(delta("x" * 30_000)) for _ in range(8)))
+        for _ in range(100):
+            await talk.send(chunk(delta(" more")), pause_s=0.1)
+
+    target = Target(much_and_then_a_little)
+    async with serving({"alpha": target}, limits=QUICK) as edge:
+        loop = asyncio.get_running_loop()
+        with socket.socket() as sock:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            sock.setblocking(False)
+            await loop.sock_connect(sock, (edge.host, edge.port))
+            await loop.sock_sendall(sock, request(STREAM))
+            await until(lambda: bool(edge.gateway.exchanges))
+            await until(lambda: not edge.gateway.clients, timeout_s=10 * QUICK.write_stall_s)
+            await asyncio.wait_for(target.gone.wait(), 5)
+
+
 async def test_a_flood_of_pipelined_requests_is_held_back() -> None:
     """While one is served, at most `ahead_bytes` and a read of the others are held; then all are answered."""
     waiting = asyncio.Event()
