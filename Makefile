@@ -23,12 +23,12 @@ check: unit
 
 test: unit
 	$(PYTEST) -q tests/simulation --seeds 200
-	@# Mostly waiting: two halves side by side, everything that needs Apache Kafka in the first.
+	@# Mostly waiting, so side by side: what needs Apache Kafka and the browser; the edge and all else; real processes.
 	@{ $(PYTEST) -q $(wildcard tests/integration/test_[a-d]*.py) -m 'not slow' && \
-	$(PYTEST) -q tests/browser -m 'not slow'; } & half=$$!; \
-	$(PYTEST) -q $(wildcard tests/integration/test_[e-z]*.py) -m 'not slow'; rest=$$?; \
-	wait $$half && exit $$rest
-	$(PYTEST) -q tests/drill -m 'not slow'
+	$(PYTEST) -q tests/browser -m 'not slow'; } & first=$$!; \
+	$(PYTEST) -q $(wildcard tests/integration/test_[e-z]*.py) -m 'not slow' & second=$$!; \
+	$(PYTEST) -q tests/drill -m 'not slow'; third=$$?; \
+	wait $$first; first=$$?; wait $$second && exit $$((first | third))
 
 test-all: unit
 	HYPOTHESIS_PROFILE=explore $(PYTEST) -q tests/unit
