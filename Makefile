@@ -43,8 +43,8 @@ unit: $(STAMP)
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 	@# Two halves of about the same length, side by side.
-	@$(PYTEST) -q tests/unit/control_plane & half=$$!; \
-	$(PYTEST) -q tests/architecture tests/unit --ignore=tests/unit/control_plane; rest=$$?; \
+	@$(PYTEST) -q tests/architecture tests/unit --ignore=tests/unit/edge_router & half=$$!; \
+	$(PYTEST) -q tests/unit/edge_router; rest=$$?; \
 	wait $$half && exit $$rest
 
 bench: bench-edge bench-brain

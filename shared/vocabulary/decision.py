@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from functools import cached_property
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AwareDatetime, Field, model_validator
 
@@ -159,8 +159,14 @@ class Decision(Message):
 
     @cached_property
     def version(self) -> Version:
-        """`(generation, seq)` of the commit that wrote it."""
+        """`(generation, seq)` of the commit that wrote it. Kept, for edges compare it again and again."""
         return Version(self.generation, self.seq)
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """A copy, whose version is its own."""
+        copied = super().model_copy(update=update, deep=deep)
+        copied.__dict__.pop("version", None)
+        return copied
 
 
 RouteRef = tuple[Count, Sha256]

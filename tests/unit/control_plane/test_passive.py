@@ -111,7 +111,7 @@ def down_from(outcome_at: Callable[[float], Outcome], *, rate: int, until_s: flo
         origin=cast(Origin, None),
         host=b"",
         base_path=b"",
-        model_json=b"",
+        model_json=b'"m"',
         dialect=Dialect.OPENAI,
         credential=None,
         capacity_inflight=64,
