@@ -21,9 +21,10 @@ from edge_router.core.attempts import Judgement
 from edge_router.core.body import Asked
 from edge_router.core.endpoints import Endpoint
 from edge_router.core.entrance import Permit
+from edge_router.core.held import Held
 from edge_router.core.ladder.watch import Watch
 from edge_router.core.messages import answer_head, refusal_fields
-from edge_router.core.recovery import Held, Recovery
+from edge_router.core.recovery import Recovery
 from edge_router.core.relay import FINISH_S, Events, Relay, Step, Verdict, Whole
 from edge_router.core.table import Candidate, RouteEntry
 from edge_router.core.tokens import NONE, Tokens, tokens_of
