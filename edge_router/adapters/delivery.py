@@ -365,6 +365,8 @@ class Delivery(ABC):
             attempts=self.attempts,
             request_id=self.request_id,
         )
+        if refusal is Refusal.OVERLOADED_ROUTE and self.permit is not None and self.permit.turned is not None:
+            fields += self.permit.turned.fields
         now = self._gateway.monotonic()
         if not self.attempts:
             self._traced(now)  # of one with attempts the first that failed has decided
