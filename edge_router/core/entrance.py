@@ -68,7 +68,8 @@ class Permit:
         """
         gate, self._gate = self._gate, None
         if gate is not None:
-            if self._signal is Signal.WHOLE and not code and not broken and 200 <= status < 400:
+            good = not code and not broken and 200 <= status < 400
+            if self._signal is Signal.WHOLE and target and good:
                 gate.seen(self._ticket, Signal.WHOLE, target, took_s)
             gave_up = status == CLIENT_GONE or code == Refusal.TIMEOUT.code
             gate.leave(self._ticket, self._signal, target, took_s if gave_up and target else None)
