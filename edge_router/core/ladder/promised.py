@@ -21,6 +21,7 @@ from typing import Any, Final, NamedTuple
 import jsonschema_rs
 import msgspec
 
+from edge_router.core.decoding import UNREADABLE
 from edge_router.core.endpoints import Kind
 from edge_router.core.ladder.assemble import events_of
 from edge_router.core.ladder.call import GEMINI
@@ -90,7 +91,7 @@ def promise_of(kind: str, body: bytes) -> Promise | None:
         return None
     try:
         return find(_REQUEST.decode(body))
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except UNREADABLE:
         return None  # the target will say what is wrong with it
 
 
@@ -137,12 +138,20 @@ _PROMISES: Final[Mapping[str, Callable[[_Request], Promise | None]]] = {
 
 def whole_keeps(kind: str, promise: Promise, content: bytes) -> bool:
     """Whether the answer `content`, which is what its endpoint promises, holds the JSON that was asked for."""
-    return _keeps(promise, _SAID[kind], [msgspec.json.decode(content)])
+    try:
+        events = [msgspec.json.decode(content)]
+    except UNREADABLE:
+        return False
+    return _keeps(promise, _SAID[kind], events)
 
 
 def stream_keeps(kind: str, promise: Promise, content: bytes) -> bool:
     """The same for the events of a stream up to its finish reason."""
-    return _keeps(promise, _STREAMED[kind], list(events_of(content)))
+    try:
+        events = list(events_of(content))
+    except UNREADABLE:
+        return False
+    return _keeps(promise, _STREAMED[kind], events)
 
 
 def _keeps(
@@ -157,7 +166,7 @@ def _keeps(
 def _is_promised(promise: Promise, text: str) -> bool:
     try:
         value = msgspec.json.decode(text)
-    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
+    except UNREADABLE:
         return False
     schema = _usable(promise.schema)
     if schema is None:
