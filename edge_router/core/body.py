@@ -16,6 +16,8 @@ from typing import Any, Final
 
 import msgspec
 
+from edge_router.core.decoding import is_utf8
+
 
 class Unreadable(ValueError):
     """The body is not what its endpoint asks for: a client's fault, in words for the client."""
@@ -37,12 +39,13 @@ class Asked(msgspec.Struct, frozen=True):
 
 def read_call(body: bytes) -> Asked:
     """The call that `body` is. Raises Unreadable."""
+    # In line: a call would be a tenth of what all this costs.
+    if not body.isascii() and not is_utf8(body):
+        raise Unreadable(_NOT_UTF8)
     try:
         members = _MEMBERS.decode(body)
-    except msgspec.DecodeError as error:
-        raise Unreadable(f"the body is not a JSON object: {error}") from None
-    except RecursionError:
-        raise Unreadable("the body is nested too deeply") from None
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise _unreadable(error) from None
     raw = members.get("model")
     if raw is None:
         raise Unreadable("the body has no model")
@@ -71,16 +74,30 @@ def read_call(body: bytes) -> Asked:
 
 def members_of(body: bytes) -> dict[str, msgspec.Raw]:
     """The top-level members of a body that need not name a model. Raises Unreadable, also when a key is there twice."""
+    if not is_utf8(body):
+        raise Unreadable(_NOT_UTF8)
     try:
         members = _MEMBERS.decode(body)
-    except msgspec.DecodeError as error:
-        raise Unreadable(f"the body is not a JSON object: {error}") from None
-    except RecursionError:
-        raise Unreadable("the body is nested too deeply") from None
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise _unreadable(error) from None
     lengths = sum(len(name) + len(value) + 4 for name, value in members.items())
-    if lengths + 1 != len(body) and len(_PAIRS.decode(body)) != len(members):
+    if lengths + 1 != len(body) and len(_pairs(body)) != len(members):
         raise Unreadable("the body has a top-level key twice")
     return members
+
+
+def _unreadable(error: Exception) -> Unreadable:
+    if isinstance(error, RecursionError):
+        return Unreadable("the body is nested too deeply")
+    return Unreadable(f"the body is not a JSON object: {error}")
+
+
+def _pairs(body: bytes) -> "dict[_Key, msgspec.Raw]":
+    """Of a body that was read once. The stack may have grown since."""
+    try:
+        return _PAIRS.decode(body)
+    except RecursionError as error:
+        raise _unreadable(error) from None
 
 
 class _Key:
@@ -102,6 +119,7 @@ _TRUE: Final = msgspec.Raw(b"true")
 _NULL: Final = msgspec.Raw(b"null")
 _FALSE: Final = msgspec.Raw(b"false")
 _STATEFUL: Final = frozenset({"previous_response_id", "conversation", "background"})
+_NOT_UTF8: Final = "the body is not UTF-8"
 _MODEL_KEY: Final = b'"model"'
 _COLON: Final = re.compile(rb"[ \t\r\n]*:[ \t\r\n]*")
 _MEMBER: Final = re.compile(rb'[ \t\r\n]*"(?:[^"\\]|\\.)*"[ \t\r\n]*:[ \t\r\n]*', re.DOTALL)
@@ -111,7 +129,7 @@ _BETWEEN: Final = re.compile(rb"[ \t\r\n]*,")
 def _search(body: bytes) -> int:
     """Where the value of the top-level `model` begins, in a body written with white space or escapes.
     Raises Unreadable when a key is there twice."""
-    pairs = _PAIRS.decode(body)
+    pairs = _pairs(body)
     if len({key.name for key in pairs}) != len(pairs):
         raise Unreadable("the body has a top-level key twice")
     at = body.find(_MODEL_KEY)
@@ -133,8 +151,11 @@ def _search(body: bytes) -> int:
 
 
 def _plain(model: bytes) -> bytes:
-    """The name as the configuration's names are written: without needless escapes."""
-    return msgspec.json.encode(msgspec.json.decode(model))
+    """The name as the configuration's names are written: without needless escapes. Raises Unreadable."""
+    try:
+        return msgspec.json.encode(msgspec.json.decode(model))
+    except msgspec.DecodeError as error:
+        raise Unreadable(f"model is not a string: {error}") from None
 
 
 def _count(raw: msgspec.Raw) -> int:

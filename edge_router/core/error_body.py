@@ -18,6 +18,8 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from edge_router.core.decoding import UNREADABLE
+
 MAX_ERROR_BYTES: Final = 64 * 1024
 TOLD_STATUSES: Final = frozenset({400, 402, 404, 413, 429})
 """Of which the body is read before anything of it goes on."""
@@ -90,7 +92,7 @@ def _error(body: bytes) -> dict[str, Any] | None:
         return None
     try:
         whole = msgspec.json.decode(body)
-    except (msgspec.DecodeError, RecursionError):
+    except UNREADABLE:
         return None
     if isinstance(whole, list) and whole:
         whole = whole[0]

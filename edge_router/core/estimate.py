@@ -10,6 +10,8 @@ from typing import Any, Final
 
 import msgspec
 
+from edge_router.core.decoding import UNREADABLE
+
 BYTES_PER_TOKEN: Final = 4
 UNSAID: Final = 256
 """Tokens of an answer that nobody has bounded."""
@@ -41,7 +43,7 @@ def estimated_tokens(body: bytes, *, writes: bool = True) -> int:
         return read
     try:
         asked = _READER.decode(body)
-    except msgspec.DecodeError:
+    except UNREADABLE:
         return read + UNSAID
     generation = asked.generationConfig or _Generation()
     allowed = (

@@ -11,6 +11,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from edge_router.core.body import Asked, Unreadable, members_of
+from edge_router.core.decoding import UNREADABLE
 from edge_router.core.endpoints import Endpoint, Kind
 from edge_router.core.paths import Asking
 from edge_router.core.table import TargetEntry
@@ -26,6 +27,8 @@ class Wording(NamedTuple):
 def read_gemini_call(asking: Asking, body: bytes) -> Asked:
     """The call that `body` is, of the model that the path names. Raises Unreadable."""
     members = members_of(body)
+    if body.count(b"[") + body.count(b"{") > _ROOM:
+        _leave_room(body)
     choices = 1
     for name in _CONFIGS:
         raw = members.get(name)
@@ -57,7 +60,7 @@ def gemini_wording(target: TargetEntry, endpoint: Endpoint, query: bytes, body: 
         if requests is not None:
             try:
                 each = _REQUESTS.decode(requests)
-            except msgspec.DecodeError:
+            except UNREADABLE:
                 each = []  # not what it should be: the target will say so
             named = [one for one in each if "model" in one]
             for one in named:
@@ -70,6 +73,17 @@ def gemini_wording(target: TargetEntry, endpoint: Endpoint, query: bytes, body: 
     return Wording(suffix, body)
 
 
+def _leave_room(body: bytes) -> None:
+    """What is read here is read once more for its target, with more on the stack. Raises Unreadable."""
+    try:
+        _VALUE.decode(b"[" * _ROOM + body + b"]" * _ROOM)
+    except RecursionError:
+        raise Unreadable("the body is nested too deeply") from None
+
+
+_ROOM: Final = 100
+"""Levels."""
+_VALUE: Final = msgspec.json.Decoder(msgspec.Raw)
 _CONFIGS: Final = ("generationConfig", "generation_config")
 _CACHES: Final = frozenset({"cachedContent", "cached_content"})
 _FILES: Final = b"generativelanguage.googleapis.com"
@@ -88,6 +102,6 @@ _CONFIG: Final = msgspec.json.Decoder(_Config)
 def _choices(raw: msgspec.Raw) -> int:
     try:
         config = _CONFIG.decode(raw)
-    except msgspec.DecodeError:
+    except UNREADABLE:
         raise Unreadable("generationConfig is not an object, or its candidateCount is not a number") from None
     return min(max(config.count or config.candidate_count or 1, 1), 1024)

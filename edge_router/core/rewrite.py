@@ -13,6 +13,7 @@ from typing import Any, Final
 import msgspec
 
 from edge_router.core.body import Asked
+from edge_router.core.decoding import UNREADABLE
 from edge_router.core.endpoints import Kind
 
 USAGE_KINDS: Final = frozenset({Kind.CHAT, Kind.COMPLETIONS})
@@ -30,12 +31,12 @@ _NOTHING: Final = (b"null", b"false", b'{"type":"text"}', b'{"type":"disabled"}'
 
 
 def continued(kind: Kind, body: bytes, asked: Asked, text: str) -> tuple[bytes, Asked] | None:
-    """The call that goes on after `text`; None where the call or the dialect does not allow it. `text` is not
+    """The call that goes on after `text`; None where the call or the dialect does not allow it, or where it cannot be read here. `text` is not
     empty and does not end with white space."""
-    members = _MEMBERS.decode(body)
-    if any(name in members and bytes(members[name]) not in _NOTHING for name in _CONSTRAINED):
-        return None
     try:
+        members = _MEMBERS.decode(body)
+        if any(name in members and bytes(members[name]) not in _NOTHING for name in _CONSTRAINED):
+            return None
         if kind is Kind.COMPLETIONS:
             prompt = msgspec.json.decode(members["prompt"], type=str)
             members["prompt"] = msgspec.Raw(msgspec.json.encode(prompt + text))
@@ -43,7 +44,7 @@ def continued(kind: Kind, body: bytes, asked: Asked, text: str) -> tuple[bytes, 
             members["messages"] = _prefilled(_RAWS.decode(members["messages"]), text)
         else:
             return None
-    except (KeyError, msgspec.DecodeError):
+    except (KeyError, *UNREADABLE):
         return None
     if kind is Kind.CHAT:
         members["continue_final_message"] = msgspec.Raw(b"true")
@@ -52,10 +53,15 @@ def continued(kind: Kind, body: bytes, asked: Asked, text: str) -> tuple[bytes, 
 
 
 def asking_usage(kind: Kind, body: bytes, asked: Asked) -> tuple[bytes, Asked] | None:
-    """The call with its usage asked for; None where the client did so itself, or the dialect always tells it."""
+    """The call with its usage asked for; None where the client did so itself, or the dialect always tells it, or
+    where it cannot be read here."""
     if kind not in USAGE_KINDS:
         return None
-    members = _MEMBERS.decode(body)
+    try:
+        members = _MEMBERS.decode(body)
+        said: Any = msgspec.json.decode(members.get("stream_options", b"null"))
+    except UNREADABLE:
+        return None
     options = members.get("stream_options")
     if options is None:
         at = body.index(b"{") + 1
@@ -64,7 +70,6 @@ def asking_usage(kind: Kind, body: bytes, asked: Asked) -> tuple[bytes, Asked] |
             b"".join((body[:at], _ASK, body[at:])),
             msgspec.structs.replace(asked, start=asked.start + moved, end=asked.end + moved),
         )
-    said: Any = msgspec.json.decode(options)
     if said is not None and not isinstance(said, dict):
         return None  # the target's to refuse
     if said and said.get("include_usage"):

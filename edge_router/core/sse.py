@@ -19,6 +19,7 @@ from typing import Any, Final
 
 import msgspec
 
+from edge_router.core.decoding import UNREADABLE, is_utf8
 from edge_router.core.endpoints import Kind
 
 MAX_EVENT_BYTES: Final = 1024 * 1024
@@ -43,8 +44,11 @@ class EventReader:
     def feed(self, data: bytes) -> bytes:
         """The whole events in what has come so far, ready to be passed on; a part of one is kept.
 
-        After `fault` is set, what is returned is all that may still be passed on.
+        After `fault` is set, what is returned is all that may still be passed on. What comes behind the dialect's last
+        event is no part of the answer, and dropped.
         """
+        if self.ended:
+            return b""
         if self._rest:
             data = self._rest + data
         if b"\r" in data:
@@ -70,7 +74,14 @@ class EventReader:
     @property
     def partial(self) -> bool:
         """Whether an event has begun and not ended."""
-        return bool(self._rest.strip())
+        return not self.ended and bool(self._rest.strip())
+
+    def _finish(self, index: int) -> None:
+        """One choice is done. Of others than were asked for it says nothing."""
+        if 0 <= index < self._choices:
+            self._done.add(index)
+        self.finished = len(self._done) >= self._choices
+        self.substance = True
 
     def _feed_any_ends(self, data: bytes) -> bytes:
         """The same for streams that end lines with CR LF or CR (WHATWG HTML, section 9.2.5)."""
@@ -92,6 +103,11 @@ class EventReader:
 
     def _event(self, event: bytes) -> bool:
         """Read one event; False when nothing from it on may be passed."""
+        if self.ended:
+            return False
+        if not event.isascii() and not is_utf8(event):
+            self.fault = "an event that is not UTF-8"
+            return False
         if event.startswith(b"data: ") and b"\n" not in event:
             name, data = "", event[6:]
         else:
@@ -107,10 +123,17 @@ class EventReader:
             return True
         try:
             self._read(self, name, data)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        except UNREADABLE as error:
             self.fault = f"an event that is not the dialect's JSON: {error}"
             return False
+        except _OutOfPlace as error:
+            self.fault = str(error)
+            return False
         return True
+
+
+class _OutOfPlace(Exception):
+    """A well-formed event that must not come here."""
 
 
 EVENT_END: Final = re.compile(rb"\r\n\r\n|\r\n\n|\n\r\n|\n\n|\r\r")
@@ -156,10 +179,8 @@ def _read_chunk(reader: EventReader, _name: str, data: bytes) -> None:
         reader.error = _error_code(chunk.error)
         return
     for choice in chunk.choices:
-        if choice.finish_reason is not None:
-            reader._done.add(choice.index)
-            reader.finished = len(reader._done) >= reader._choices
-            reader.substance = True
+        if choice.finish_reason:
+            reader._finish(choice.index)
         elif not reader.substance:
             reader.substance = bool(choice.text) or _delta_says(choice.delta)
 
@@ -209,6 +230,8 @@ def _read_message_event(reader: EventReader, name: str, data: bytes) -> None:
     if kind == "error":
         reader.error = _error_code(event.error)
     elif kind == "message_stop":
+        if not reader.finished:
+            raise _OutOfPlace("message_stop before any stop reason")
         reader.substance = reader.finished = reader.ended = True
     elif kind == "message_delta":
         reader.substance = True
@@ -242,7 +265,7 @@ class _Generated(msgspec.Struct, rename="camel"):
 
 
 _GENERATED: Final = msgspec.json.Decoder(_Generated)
-_UNFINISHED: Final = (None, "FINISH_REASON_UNSPECIFIED")
+_UNFINISHED: Final = (None, "", "FINISH_REASON_UNSPECIFIED")
 _EMPTY_TEXT: Final = re.compile(rb'\s*\{\s*(?:"text"\s*:\s*""\s*)?\}\s*')
 
 
@@ -256,9 +279,7 @@ def _read_generated(reader: EventReader, _name: str, data: bytes) -> None:
         reader.substance = reader.finished = True
     for candidate in event.candidates:
         if candidate.finish_reason not in _UNFINISHED:
-            reader._done.add(candidate.index)
-            reader.finished = len(reader._done) >= reader._choices
-            reader.substance = True
+            reader._finish(candidate.index)
         elif not reader.substance and candidate.content is not None:
             parts = candidate.content.parts
             reader.substance = any(_EMPTY_TEXT.fullmatch(part) is None for part in parts)

@@ -224,7 +224,7 @@ class Reader:
                     self._calls[event.index] = ""
             case "message_delta":
                 yield self._count(event.usage)
-                if event.delta is not None and event.delta.stop_reason is not None:
+                if event.delta is not None and event.delta.stop_reason:
                     yield Stopped(_stop(event.delta.stop_reason))
             case "content_block_start" | "content_block_delta":
                 raise Garbled("an event of a content block that says nothing of it")

@@ -236,7 +236,7 @@ class Reader:
                 raise Garbled("a second choice where one was asked for")
             if choice.delta is not None:
                 yield from self._said(choice.delta)
-            if choice.finish_reason is not None:
+            if choice.finish_reason:
                 stop = _stop(choice.finish_reason, called=bool(self._known))
                 yield Stopped(Stop.FILTERED if self._refused and stop is Stop.END else stop)
         if chunk.usage is not None:

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
+from edge_router.core.decoding import UNREADABLE
 from edge_router.core.endpoints import Kind
 from edge_router.core.ladder.call import GEMINI
 from edge_router.core.sse import EVENT_END, LINE_END
@@ -30,12 +31,12 @@ def assemble(kind: str, content: bytes) -> Event | None:
         return None
     try:
         return join(events_of(content))
-    except (_Inexact, KeyError, IndexError, TypeError, AttributeError, ValueError):
+    except (_Inexact, KeyError, IndexError, TypeError, AttributeError, ValueError, *UNREADABLE):
         return None
 
 
 def events_of(content: bytes) -> Iterator[Event]:
-    """The JSON of each event in a stream's bytes. Raises msgspec.DecodeError, a ValueError."""
+    """The JSON of each event in a stream's bytes. Raises what is in UNREADABLE."""
     for event in EVENT_END.split(content):
         lines = LINE_END.sub(b"\n", event).split(b"\n")
         data = [line[5:].removeprefix(b" ") for line in lines if line.startswith(b"data:")]

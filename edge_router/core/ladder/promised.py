@@ -10,7 +10,9 @@ bounded      A client writes the schema, and a small one can make any validator 
              of them likewise, and so on. So a schema is used up to 64 KiB, 64 levels and references within itself. Spread
              out, references followed, most have some dozens of parts: times the answer's length, that bounds the work.
              Where it does not (recursion, large answers), the steps on this very answer are counted beforehand, up to
-             `MAX_STEPS`. Beyond these the answer must still be JSON, but is not held against the schema. Nothing is
+             `MAX_STEPS`. Members of `enum` and `const` count as parts: each value is compared with all of them. Patterns
+             are counted (compiling one takes to 0.3 ms), and `multipleOf` must be of an ordinary size: it is reckoned
+             in fractions of any length. Beyond these the answer must still be JSON, but is not held against the schema. Nothing is
              ever fetched.
 """
 
@@ -21,6 +23,7 @@ from typing import Any, Final, NamedTuple
 import jsonschema_rs
 import msgspec
 
+from edge_router.core.decoding import UNREADABLE
 from edge_router.core.endpoints import Kind
 from edge_router.core.ladder.assemble import events_of
 from edge_router.core.ladder.call import GEMINI
@@ -37,6 +40,10 @@ MAX_STEPS: Final = 5000
 MAX_ANSWER_BYTES: Final = 4 * 1024 * 1024
 """Of an answer that is kept back, or in mind, to be checked: a larger one is not handed on."""
 _PATTERN_BYTES: Final = 256 * 1024
+MAX_PATTERNS: Final = 64
+"""Of a schema, names by pattern included."""
+MULTIPLES: Final = (1e-9, 1e15)
+"""The least and the greatest `multipleOf`."""
 
 
 class Promise(NamedTuple):
@@ -90,7 +97,7 @@ def promise_of(kind: str, body: bytes) -> Promise | None:
         return None
     try:
         return find(_REQUEST.decode(body))
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except UNREADABLE:
         return None  # the target will say what is wrong with it
 
 
@@ -137,12 +144,20 @@ _PROMISES: Final[Mapping[str, Callable[[_Request], Promise | None]]] = {
 
 def whole_keeps(kind: str, promise: Promise, content: bytes) -> bool:
     """Whether the answer `content`, which is what its endpoint promises, holds the JSON that was asked for."""
-    return _keeps(promise, _SAID[kind], [msgspec.json.decode(content)])
+    try:
+        events = [msgspec.json.decode(content)]
+    except UNREADABLE:
+        return False
+    return _keeps(promise, _SAID[kind], events)
 
 
 def stream_keeps(kind: str, promise: Promise, content: bytes) -> bool:
     """The same for the events of a stream up to its finish reason."""
-    return _keeps(promise, _STREAMED[kind], list(events_of(content)))
+    try:
+        events = list(events_of(content))
+    except UNREADABLE:
+        return False
+    return _keeps(promise, _STREAMED[kind], events)
 
 
 def _keeps(
@@ -157,7 +172,7 @@ def _keeps(
 def _is_promised(promise: Promise, text: str) -> bool:
     try:
         value = msgspec.json.decode(text)
-    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
+    except UNREADABLE:
         return False
     schema = _usable(promise.schema)
     if schema is None:
@@ -253,7 +268,7 @@ def _usable(text: bytes) -> _Schema | None:
         return None
     try:
         root = msgspec.json.decode(text)
-        if not _is_contained(root, 0):
+        if not _is_contained(root, 0) or not _is_modest(root):
             return None
         patterns = jsonschema_rs.RegexOptions(size_limit=_PATTERN_BYTES, dfa_size_limit=_PATTERN_BYTES)
         return _Schema(
@@ -284,6 +299,41 @@ def _is_contained(node: Any, level: int) -> bool:
     return all(_is_contained(part, level + 1) for part in node.values())
 
 
+def _is_modest(root: Any) -> bool:
+    """Whether neither compiling a schema's patterns nor dividing by its numbers takes long."""
+    patterns = 0
+    nodes = [root]
+    while nodes:
+        node = nodes.pop()
+        if isinstance(node, list):
+            nodes += node
+        if not isinstance(node, dict):
+            continue
+        named = node.get("patternProperties")
+        patterns += isinstance(node.get("pattern"), str) + (len(named) if isinstance(named, dict) else 0)
+        divisor = node.get("multipleOf")
+        if isinstance(divisor, int | float) and not MULTIPLES[0] <= divisor <= MULTIPLES[1]:
+            return False
+        nodes += node.values()
+    return patterns <= MAX_PATTERNS
+
+
+_CONSTANTS: Final = ("enum", "const")
+_DIVIDING: Final = 100
+"""Dividing 1e300 by 1e-9 takes 22 us."""
+
+
+def _constants(node: dict[str, Any]) -> int:
+    """How many values, nested ones included, a value at `node` is compared with; dividing counts as `_DIVIDING`."""
+    count = _DIVIDING if "multipleOf" in node else 0
+    values = [node[name] for name in _CONSTANTS if name in node]
+    while values:
+        value = values.pop()
+        count += 1
+        values += _children(value)
+    return count
+
+
 _IN_PLACE: Final = ("not", "if", "then", "else")
 _IN_PLACE_LISTS: Final = ("allOf", "anyOf", "oneOf")
 _OF_CHILDREN: Final = ("items", "contains", "additionalProperties", "propertyNames", "unevaluatedProperties")
@@ -301,6 +351,7 @@ def _parts(root: Any) -> float:
             return float("inf")
         if not isinstance(node, dict):
             continue
+        count += _constants(node)
         if isinstance(node.get("$ref"), str):
             nodes.append(_pointed(root, node["$ref"]))
         nodes += [node[name] for name in (*_IN_PLACE, *_OF_CHILDREN, "unevaluatedItems") if name in node]
@@ -321,6 +372,7 @@ def _steps(root: Any, value: Any) -> int:
         steps += 1
         if not isinstance(node, dict):
             continue
+        steps += _constants(node)
         reference = node.get("$ref")
         if isinstance(reference, str):
             pairs.append((_pointed(root, reference), at))

@@ -2,6 +2,7 @@
 
 import json
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -52,3 +53,29 @@ def test_what_is_no_object_or_array_is_wrong() -> None:
             balance.feed(piece)
         assert balance.wrong
         assert not balance.whole
+
+
+@given(
+    _WHOLE,
+    st.sampled_from(["{}", "[]", '"x"', "7", ",", ',{"a":1}', "[[]]", '"', "}"]),
+    st.lists(st.integers(0, 80)),
+)
+def test_nothing_but_white_space_may_follow(value: object, more: str, cuts: list[int]) -> None:
+    """In the same piece or in another: two texts in a row are none."""
+    text = json.dumps(value)
+    assert not _fed((text + more).encode(), cuts).whole
+    assert not _fed((text + " \n" + more + "\n").encode(), cuts).whole
+    assert not _fed((text + more + text).encode(), cuts).whole
+
+
+@pytest.mark.parametrize(
+    "head",
+    [b'{"error":{"message":"x"', b'\n{ "error" : "no', b'{"type":"error","error":{"type":"overloaded_error"'],
+)
+def test_an_error_at_the_head_is_no_answer(head: bytes) -> None:
+    """As the dialects write it; an empty error, and one inside of an answer, are nothing."""
+    balance = Balance()
+    balance.feed(head)
+    assert balance.wrong
+    for fine in (b'{"error":null,"choices":[]}', b'{"error":"","x":1}', b'{"choices":[{"error":{}}]}'):
+        assert _fed(fine, []).whole

@@ -67,7 +67,25 @@ def test_what_counts_as_the_first_byte_of_an_answer(kind: Kind, event: bytes, su
             False,
         ),
         (Kind.MESSAGES, b'event: message_delta\ndata: {"type":"message_delta","delta":{}}\n\n', False, False),
-        (Kind.MESSAGES, b'event: message_stop\ndata: {"type":"message_stop"}\n\n', True, True),
+        (Kind.MESSAGES, b'event: message_stop\ndata: {"type":"message_stop"}\n\n', False, False),
+        (
+            Kind.MESSAGES,
+            b'data: {"type":"message_delta","delta":{"stop_reason":"end_turn"}}\n\ndata: {"type":"message_stop"}\n\n',
+            True,
+            True,
+        ),
+        (
+            Kind.MESSAGES,
+            b'data: {"type":"message_delta","delta":{"stop_reason":""}}\n\ndata: {"type":"message_stop"}\n\n',
+            False,
+            False,
+        ),
+        (Kind.CHAT, chat({"content": "a"}, ""), False, False),
+        (Kind.COMPLETIONS, b'data: {"choices":[{"text":"a","finish_reason":""}]}\n\n', False, False),
+        (Kind.GEMINI, b'data: {"candidates":[{"finishReason":""}]}\n\n', False, False),
+        (Kind.GEMINI, b'data: {"candidates":[{"index":1,"finishReason":"STOP"}]}\n\n', False, False),
+        (Kind.CHAT, b'data: {"choices":[{"index":5,"finish_reason":"stop"}]}\n\n', False, False),
+        (Kind.CHAT, b'data: {"choices":[{"index":-1,"finish_reason":"stop"}]}\n\n', False, False),
         (Kind.RESPONSES, b'data: {"type":"response.completed"}\n\n', True, True),
         (Kind.RESPONSES, b'data: {"type":"response.incomplete"}\n\n', True, True),
     ],
@@ -296,3 +314,74 @@ def test_an_answer_nested_beyond_reason_is_garbled() -> None:
     reader = EventReader(Kind.CHAT)
     assert reader.feed(b'data: {"choices":%b}\n\n' % deep) == b""
     assert reader.fault
+
+
+def test_a_message_that_stops_without_a_reason_is_a_fault() -> None:
+    """The stop itself is not passed on: it would make half an answer look like a whole one."""
+    reader = EventReader(Kind.MESSAGES)
+    begun = b'data: {"type":"content_block_delta","delta":{"text":"a"}}\n\n'
+    assert reader.feed(begun + b'data: {"type":"message_stop"}\n\n') == begun
+    assert "message_stop" in reader.fault
+
+
+@pytest.mark.parametrize("cut", [0, 3])
+def test_what_comes_behind_the_last_event_is_dropped(cut: int) -> None:
+    """In the same piece or in a later one, however long; it is no fault of a whole answer."""
+    whole = chat({"content": "a"}) + chat({}, "stop") + b"data: [DONE]\n\n"
+    more = chat({"content": "more"})
+    reader = EventReader(Kind.CHAT)
+    assert reader.feed(whole + more[:cut]) == whole
+    assert reader.feed(more[cut:] + b"x" * (MAX_EVENT_BYTES + 1)) == b""
+    assert (reader.ended, reader.fault, reader.partial) == (True, "", False)
+    crlf = EventReader(Kind.CHAT)
+    assert crlf.feed((whole + more).replace(b"\n", b"\r\n")) == whole.replace(b"\n", b"\r\n")
+    assert not crlf.fault
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        b'data: {"choices":[{"index":0,"delta":{"content":"caf\xe9"}}]}\n\n',
+        b'event: x\ndata: {"choices":[],\ndata: "system_fingerprint":"\xff"}\n\n',
+        b'data: {"\xff":1,"choices":[]}\n\n',
+    ],
+)
+def test_an_event_that_is_not_utf8_is_a_fault(event: bytes) -> None:
+    """Wherever it is so, also where no reader looks."""
+    reader = EventReader(Kind.CHAT)
+    good = chat({"content": "é"})
+    assert reader.feed(good + event) == good
+    assert "UTF-8" in reader.fault
+
+
+@pytest.mark.parametrize(
+    ("kind", "content"),
+    [
+        (Kind.CHAT, b'{"choices":[{"message":{"content":"%b"},"finish_reason":"stop"}]}'),
+        (Kind.EMBEDDINGS, b'{"data":[[1]],"x":"%b"}'),
+        (Kind.RESPONSES, b'{"output":["%b"]}'),
+        (Kind.MESSAGES, b'{"content":["%b"],"stop_reason":"end_turn"}'),
+        (Kind.GEMINI, b'{"candidates":[{"content":"%b","finishReason":"STOP"}]}'),
+        (Kind.PLAIN, b'{"x":"%b"}'),
+    ],
+)
+def test_an_answer_that_is_not_utf8_keeps_no_promise(kind: Kind, content: bytes) -> None:
+    """Wherever it is so, also where no reader looks."""
+    assert keeps(kind, content % "é".encode()) is not None
+    assert keeps(kind, content % b"\xe9") is None
+
+
+@pytest.mark.parametrize(
+    ("kind", "content"),
+    [
+        (Kind.CHAT, b'{"choices":[{"finish_reason":%b}]}'),
+        (Kind.COMPLETIONS, b'{"choices":[{"finish_reason":%b}]}'),
+        (Kind.MESSAGES, b'{"content":[],"stop_reason":%b}'),
+        (Kind.GEMINI, b'{"candidates":[{"finishReason":%b}]}'),
+    ],
+)
+def test_an_empty_finish_reason_is_none(kind: Kind, content: bytes) -> None:
+    """Servers that have not finished say null, or nothing between the quotes."""
+    assert keeps(kind, content % b'"x"') is not None
+    assert keeps(kind, content % b'""') is None
+    assert keeps(kind, content % b"null") is None

@@ -1,6 +1,7 @@
 """JSON that was promised is held against its promise, in bounded time whatever a client writes as its schema."""
 
 import json
+import time
 from time import perf_counter
 from typing import Any
 
@@ -202,6 +203,46 @@ def test_a_long_answer_is_held_against_an_ordinary_schema() -> None:
     assert whole_keeps(Kind.CHAT, promise, chat(json.dumps(rows)))
     rows[-1] = {}
     assert not whole_keeps(Kind.CHAT, promise, chat(json.dumps(rows)))
+
+
+@pytest.mark.parametrize(
+    ("schema", "value"),
+    [
+        ({"items": {"enum": [{"a": i} for i in range(4000)]}}, [{"a": 3999}] * 2000 + [0]),
+        ({"items": {"enum": [[["x" * 8] * 9, i] for i in range(500)]}}, [[["x" * 8] * 9, 499]] * 1500 + [0]),
+        ({"items": {"const": [[1] * 900] * 20}}, [[[1] * 900] * 20] * 200 + [0]),
+        ({"allOf": [{"pattern": "[a-z]{900}" + str(i)} for i in range(2000)]}, "a"),
+        (
+            {"patternProperties": {"[a-z]{900}" + str(i): False for i in range(2000)}, "maxProperties": 0},
+            {"a": 1},
+        ),
+        ({"items": {"multipleOf": 1e-300}}, [1e300] * 500 + [0.5e-300]),
+        ({"multipleOf": 10**16}, 7),
+        ({"items": {"multipleOf": 1e-9}}, [1e300] * 3000 + [0.5e-9]),
+    ],
+)
+def test_what_takes_long_to_compare_compile_or_divide_is_not_used(schema: Any, value: Any) -> None:
+    """Small schemas, each worth a second of the loop's time: the answer must be JSON, and that is all."""
+    body = chat(json.dumps(value))
+    promise = Promise(json.dumps(schema).encode())
+    began = time.process_time()
+    assert whole_keeps(Kind.CHAT, promise, body)
+    assert time.process_time() - began < 0.25
+
+
+def test_ordinary_constants_patterns_and_multiples_are_used() -> None:
+    """Of a size that people write."""
+    schema = {
+        "properties": {
+            "code": {"enum": [f"c{i}" for i in range(300)]},
+            "zip": {"pattern": "^[0-9]{5}$"},
+            "price": {"multipleOf": 0.01},
+        }
+    }
+    promise = Promise(json.dumps(schema).encode())
+    assert whole_keeps(Kind.CHAT, promise, chat('{"code":"c299","zip":"12345","price":1.25}'))
+    for broken in ('{"code":"c300"}', '{"zip":"1234"}', '{"price":1.255}'):
+        assert not whole_keeps(Kind.CHAT, promise, chat(broken))
 
 
 def test_recursion_within_bounds_is_used() -> None:
