@@ -6,6 +6,8 @@ STAMP := $(VENV)/.installed
 # A hash seed of its own makes simulated runs the same everywhere.
 PYTEST := PYTHONHASHSEED=0 $(BIN)/python -m pytest -p no:cacheprovider
 
+DIALECTS := $(wildcard tests/unit/edge_router/test_dialects_*.py)
+
 .PHONY: install up check unit test test-all bench bench-edge bench-brain schemas ui etcd clean
 
 install: $(STAMP)
@@ -43,8 +45,9 @@ unit: $(STAMP)
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 	@# Two halves of about the same length, side by side.
-	@$(PYTEST) -q tests/architecture tests/unit --ignore=tests/unit/edge_router & half=$$!; \
-	$(PYTEST) -q tests/unit/edge_router; rest=$$?; \
+	@$(PYTEST) -q tests/architecture tests/unit/control_plane $(DIALECTS) & half=$$!; \
+	$(PYTEST) -q $(filter-out $(DIALECTS),$(wildcard tests/unit/edge_router/test_*.py)) \
+	$(filter-out tests/unit/control_plane tests/unit/edge_router %__pycache__,$(wildcard tests/unit/*)); rest=$$?; \
 	wait $$half && exit $$rest
 
 bench: bench-edge bench-brain

@@ -17,6 +17,7 @@ import os
 import random
 import re
 import resource
+import signal
 import socket
 import struct
 import subprocess
@@ -40,11 +41,11 @@ PACE_S: Final = 1.0
 LET_GO_S: Final = 60.0
 """Given to the edge to let every slow client go."""
 RESET: Final = struct.pack("ii", 1, 0)
-TIGHT: Final = {"head_s": 3.0, "body_s": 3.0, "idle_s": 3.0, "write_stall_s": 3.0}
+TIGHT: Final = {"head_s": 10.0, "body_s": 10.0, "idle_s": 10.0, "write_stall_s": 10.0}
 """The edge's deadlines in this run, shorter than its defaults, so that a run has an end."""
 
 _EVENT = b'data: {"id":"c","choices":[{"index":0,"delta":{"content":" lee"},"finish_reason":null}]}\n\n'
-_BIG = _EVENT * 12_000
+_BIG = _EVENT.replace(b" lee", b"lee " * 4096) * 64
 """More than the kernel's buffers on the way take, so that a client that does not read is felt at the edge."""
 _HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
 _ANSWER = json.dumps(
@@ -67,6 +68,8 @@ class Held:
     tasks: int
     target_requests: int
     """Under way at the target."""
+    lag_s: float
+    """How late the edge's event loop woke, the worst of the last 15 s."""
 
     def as_json(self) -> dict[str, float]:
         """For the report."""
@@ -75,6 +78,7 @@ class Held:
             "rss_mb": round(self.rss_mb, 1),
             "tasks": self.tasks,
             "target_requests": self.target_requests,
+            "lag_s": round(self.lag_s, 3),
         }
 
 
@@ -179,11 +183,17 @@ class Edge:
         status = (proc / "status").read_text()
         rss = re.search(r"VmRSS:\s+(\d+)", status)
         metrics = await self._metrics()
-        tasks = re.search(r"^leeward_process_tasks ([0-9.e+]+)", metrics, re.MULTILINE)
+        tasks = re.search(r"^leeward_process_tasks ([0-9.e+-]+)", metrics, re.MULTILINE)
+        lag = re.search(r"^leeward_process_loop_lag_seconds ([0-9.e+-]+)", metrics, re.MULTILINE)
         assert rss is not None, "Linux says how much memory a process has"
         assert tasks is not None, "every process tells its tasks"
+        assert lag is not None, "and its lag"
         return Held(
-            len(list((proc / "fd").iterdir())), int(rss[1]) / 1024, int(float(tasks[1])), len(Target.busy)
+            len(list((proc / "fd").iterdir())),
+            int(rss[1]) / 1024,
+            int(float(tasks[1])),
+            len(Target.busy),
+            float(lag[1]),
         )
 
     async def _metrics(self) -> str:
@@ -201,6 +211,8 @@ class Behaving:
     port: int
     times_ms: list[float] = field(default_factory=list)
     failed: int = 0
+    how: str = ""
+    """The first of them did."""
 
     async def run(self) -> None:
         """A call every 50 ms, on a connection of its own each, until cancelled."""
@@ -214,18 +226,24 @@ class Behaving:
                 writer.write(call)
                 got = await asyncio.wait_for(reader.read(), 10)
                 writer.close()
-                self.failed += not got.startswith(b"HTTP/1.1 200")
-            except OSError:
-                self.failed += 1
+                if not got.startswith(b"HTTP/1.1 200"):
+                    self._fails(f"{got[9:12].decode() or 'no answer'} after {time.monotonic() - began:.1f} s")
+            except OSError as error:
+                self._fails(f"{error!r} after {time.monotonic() - began:.1f} s")
             self.times_ms.append((time.monotonic() - began) * 1000)
             await asyncio.sleep(0.05)
 
-    def told(self) -> dict[str, float]:
+    def _fails(self, how: str) -> None:
+        self.failed += 1
+        self.how = self.how or how
+
+    def told(self) -> dict[str, float | str]:
         """Requests, failed, p50 and p99."""
         ordered = sorted(self.times_ms) or [0.0]
         return {
             "requests": len(self.times_ms),
             "failed": self.failed,
+            "first_failure": self.how,
             "p50_ms": round(ordered[len(ordered) // 2], 2),
             "p99_ms": round(ordered[int(len(ordered) * 0.99)], 2),
         }
@@ -241,16 +259,17 @@ async def storm(*, clients: int, seconds: float, rate: int) -> dict[str, Any]:
         try:
             await _warm(edge)
             report["before"] = (await edge.held()).as_json()
-            behaving = Behaving(edge.port)
-            calling = asyncio.create_task(behaving.run())
+            # A process of its own: this one is busy with being many.
+            behaving = subprocess.Popen(
+                [sys.executable, "-m", "bench.storms", "behave", str(edge.port)], stdout=subprocess.PIPE
+            )
             report["slow"] = await _slow_clients(edge, clients)
             report["after_slow"] = (await _settled(edge)).as_json()
             report["disconnects"] = await _disconnects(edge, seconds=seconds, rate=rate)
             report["after_disconnects"] = (await _settled(edge)).as_json()
-            calling.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await calling
-            report["behaving"] = behaving.told()
+            behaving.terminate()
+            told, _ = await asyncio.to_thread(behaving.communicate, None, 30)
+            report["behaving"] = json.loads(told)
         finally:
             edge.process.terminate()
             report["exit_code"] = await asyncio.to_thread(edge.process.wait, 30)
@@ -277,6 +296,8 @@ async def _slow_clients(edge: Edge, clients: int) -> dict[str, Any]:
             _slow(edge.port, KINDS[number % len(KINDS)]) for number in range(start, min(start + 100, clients))
         )
         slow += await asyncio.gather(*opening)
+        # A thousand a second: faster, and what is measured is the kernel's queue of connections to accept.
+        await asyncio.sleep(max(0.0, began + len(slow) / 1000 - time.monotonic()))
     opened_s = time.monotonic() - began
     in_it = await edge.held()
     for _ in range(8):
@@ -326,7 +347,7 @@ async def _disconnects(edge: Edge, *, seconds: float, rate: int) -> dict[str, An
         made += 1
 
     began = time.monotonic()
-    peak = Held(0, 0.0, 0, 0)
+    peak = Held(0, 0.0, 0, 0, 0.0)
     under_way: set[asyncio.Task[None]] = set()
     for turn in range(round(seconds * 20)):
         for _ in range(rate // 20):
@@ -415,8 +436,23 @@ async def _started(where: Path, target_port: int) -> Edge:
     raise RuntimeError(f"the edge did not start:\n{log.read_text()[-2000:]}")
 
 
+async def _behave(port: int) -> None:
+    """Be the one that behaves, until told to end; then print what it saw."""
+    behaving, ended = Behaving(port), asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ended.set)
+    calling = asyncio.create_task(behaving.run())
+    await ended.wait()
+    calling.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await calling
+    print(json.dumps(behaving.told()))
+
+
 def main() -> int:
     """See the module; returns an exit code."""
+    if sys.argv[1:2] == ["behave"]:
+        uvloop.run(_behave(int(sys.argv[2])))
+        return 0
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     report = uvloop.run(

@@ -24,12 +24,16 @@ from edge_router.core.ladder.promised import Promise, promise_of, whole_keeps
 from edge_router.core.ladder.store import ANSWER_BYTES, Key, Stored
 from edge_router.core.ladder.watch import BROKEN_PROMISE, Watch
 from edge_router.core.messages import refusal_fields, told
+from edge_router.core.reception import Turned
 from edge_router.core.table import Candidate, RouteEntry
 from edge_router.core.wire import ResponseHead
 from shared.vocabulary.terms import Outcome
 
 _DEGRADABLE: Final = frozenset(
-    {Refusal.UPSTREAM, Refusal.TIMEOUT, Refusal.FULL, Refusal.SHED, Refusal.NO_TARGET}
+    {
+        *(Refusal.UPSTREAM, Refusal.TIMEOUT, Refusal.FULL, Refusal.SHED, Refusal.NO_TARGET),
+        Refusal.OVERLOADED_ROUTE,
+    }
 )
 """Nobody could answer. Everything else is between the client and the edge."""
 EVENTS_BYTES: Final = 4 * ANSWER_BYTES
@@ -176,6 +180,13 @@ class Degrading(Delivery):
         self._client.finished()
 
     # ------------------------------------------------------------ stepping down
+
+    def _spill(self, turned: Turned) -> None:
+        """The route has no room for the request: the lighter one, the other rungs, or what it is told."""
+        lighter, permit = self.route.lighter, self.permit
+        if lighter is not None and permit is not None and permit.lighter and self._step_down(lighter):
+            return
+        self._refuse(turned.refusal, turned.message)
 
     def _step_down(self, lighter: RouteEntry) -> bool:
         """Ask a lighter route's targets, the own ones being full or the share shed; whether there is one."""

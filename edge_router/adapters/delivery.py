@@ -20,9 +20,10 @@ from edge_router.core.attempts import Judgement
 from edge_router.core.body import Asked
 from edge_router.core.endpoints import Endpoint
 from edge_router.core.entrance import Permit
+from edge_router.core.held import Held
 from edge_router.core.ladder.watch import Watch
 from edge_router.core.messages import answer_head, refusal_fields
-from edge_router.core.recovery import Held, Recovery
+from edge_router.core.recovery import Recovery
 from edge_router.core.relay import FINISH_S, Events, Relay, Step, Verdict, Whole
 from edge_router.core.table import Candidate, RouteEntry
 from edge_router.core.tokens import NONE, Tokens, tokens_of
@@ -358,6 +359,8 @@ class Delivery(Attempt):
             attempts=self.attempts,
             request_id=self.request_id,
         )
+        if refusal is Refusal.OVERLOADED_ROUTE and self.permit is not None and self.permit.turned is not None:
+            fields += self.permit.turned.fields
         now = self._gateway.monotonic()
         if not self.attempts:
             self._traced(now)  # of one with attempts the first that failed has decided

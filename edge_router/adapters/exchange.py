@@ -23,6 +23,7 @@ from edge_router.core.error_body import TOLD_STATUSES, About, Told
 from edge_router.core.fault_filter import Effect
 from edge_router.core.messages import call_request, plain_request, told
 from edge_router.core.promise import keeps
+from edge_router.core.reception import Turned
 from edge_router.core.relay import Events, Opaque, Relay, Whole, Withheld
 from edge_router.core.strategies import affinity
 from edge_router.core.table import Candidate
@@ -40,8 +41,8 @@ class Exchange(Moving):
 
     # ------------------------------------------------------------ called by the client's connection
 
-    def begin(self) -> None:
-        """Choose and send."""
+    def begin(self, turned: Turned | None = None) -> None:
+        """Choose and send. `turned`: the route has no room, so only what it has in place of its own targets."""
         now = self.started
         gateway = self._gateway
         gateway.exchanges.add(self)
@@ -55,6 +56,9 @@ class Exchange(Moving):
             if ladder is not None:
                 self._read_call()  # as the client wrote it
             self._attend(self.route.streams)
+        if turned is not None:
+            self._spill(turned)
+            return
         try:
             candidate = gateway.chooser.first(self.route, now, self._key())
             if candidate.target.spliced is not self._endpoint.dialect:

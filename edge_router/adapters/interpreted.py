@@ -18,6 +18,7 @@ from edge_router.core.dialects.carrying import CarriedEvents, CarriedWhole
 from edge_router.core.error_body import TOLD_STATUSES, About, Told
 from edge_router.core.gemini_calls import gemini_wording
 from edge_router.core.messages import translated_head, worded_request
+from edge_router.core.recovery import Recovery
 from edge_router.core.relay import Opaque, Relay, Withheld
 from edge_router.core.table import Candidate
 from edge_router.core.tokens import NONE
@@ -41,6 +42,8 @@ class Interpreted(Degrading, ABC):
     _wording: bytes | None = None
     """The body for the target of this attempt; None where it is spliced."""
     _translation: Translation | None = None
+    _carrier: Relay | None = None
+    """What translates the answer of this attempt."""
     _unable: tuple[str, ...] = ()
     """Targets in whose dialect the request cannot be said."""
     _objection = ""
@@ -55,6 +58,12 @@ class Interpreted(Degrading, ABC):
         self, judgement: Judgement, head: ResponseHead, body: bytes, done: bool, error: Told
     ) -> None:
         """An answer that another target should replace."""
+
+    @abstractmethod
+    def _attended(self, recovery: Recovery, carrier: Relay | None = None) -> Relay: ...
+
+    @abstractmethod
+    def _fail(self, outcome: Outcome | None, error: str, now: float) -> None: ...
 
     # ------------------------------------------------------------ the request
 
@@ -84,8 +93,6 @@ class Interpreted(Degrading, ABC):
     def _translate(self, candidate: Candidate) -> None:
         body, asked = self._client_call()
         assert asked is not None, "plain routes have targets of one dialect"
-        if self._committed:
-            raise Untranslatable("a stream that has begun goes on in the dialect of its target")
         if len(body) > MAX_TRANSLATED_BYTES:
             raise Untranslatable(f"a body of more than {MAX_TRANSLATED_BYTES} bytes is not translated")
         try:
@@ -131,18 +138,25 @@ class Interpreted(Degrading, ABC):
         if self.route.ladder is not None:
             self._watch = self._watching(judgement)
         self._phase = Phase.BODY
-        if head.status in TOLD_STATUSES:
+        if head.status in TOLD_STATUSES and not self._committed:
             self._relay = Withheld()
             self._take(self._relay.feed(body, done))
             return
         if judgement.course is not Course.PASS:
             self._unwelcome(judgement, self._response, body, done, Told(About.OTHER))
             return
-        if good:
-            self._relay = translation.relay(int(self._gateway.clock.now().timestamp()))
-        else:
-            self._relay = self._unread(head)
-        self._take(self._relay.feed(body, done))
+        if self._committed and not good:
+            self._drop_attempt()  # no part of the stream that has begun
+            self._fail(None, "http_response_status", self._gateway.monotonic())
+            return
+        relay = self._carrying(translation) if good else self._unread(head)
+        self._relay = relay
+        self._take(relay.feed(body, done))
+
+    def _carrying(self, translation: Translation) -> Relay:
+        """How a good answer goes to the client."""
+        self._carrier = carrier = translation.relay(int(self._gateway.clock.now().timestamp()))
+        return carrier if self._recovery is None else self._attended(self._recovery, carrier)
 
     def _unread(self, head: ResponseHead) -> Relay:
         """What hands on an answer that promises nothing: an error, most likely."""
@@ -152,9 +166,11 @@ class Interpreted(Degrading, ABC):
     def _won(self, now: float) -> None:
         if self._translation is not None:
             # The target's count, which the client need not have asked for.
-            relay = self._relay
-            if isinstance(relay, CarriedWhole | CarriedEvents) and relay.tokens is not NONE:
-                self._tokens = relay.tokens
+            carrier = self._carrier
+            if isinstance(carrier, CarriedWhole | CarriedEvents) and carrier.tokens is not NONE:
+                self._tokens = carrier.tokens
+                if self._recovery is not None:
+                    self._recovery.tokens = carrier.tokens
         super()._won(now)
 
     def _nobody(self, nobody: Nobody) -> None:

@@ -401,7 +401,7 @@ class ClientConnection(asyncio.Protocol):
         if permit is not None:
             exchange.permit = permit
         self._exchange = exchange
-        exchange.begin()
+        exchange.begin(None if permit is None else permit.turned)
 
     def _list_models(self, head: RequestHead, admitted: Admitted) -> None:
         self.send(

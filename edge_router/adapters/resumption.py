@@ -43,18 +43,19 @@ class Resumption(Delivery):
             self._recovery.forget()
 
     def _reframe(self, other: Candidate) -> None:
-        """What `other` is sent, for it to go on with what the client has."""
+        """What `other` is sent, for it to go on with what the client has; one of another dialect begins anew."""
         assert self._recovery is not None
-        prefill = "prefill" in other.target.capabilities
+        native = other.target.dialect is self._endpoint.dialect
+        prefill = native and "prefill" in other.target.capabilities
         self._body, self._asked = self._recovery.again(prefill=prefill)
 
-    def _attended(self, recovery: Recovery) -> Relay:
-        """How the answer to a stream with rules of its own is handed on."""
+    def _attended(self, recovery: Recovery, carrier: Relay | None = None) -> Relay:
+        """How the answer to a stream with rules of its own is handed on; `carrier` translates it, where it must be."""
         if not self._committed:
-            return recovery.first()
+            return recovery.first(carrier)
         if self._paused and self._connection is not None:
             self._connection.pause()
-        return recovery.next(self._candidate.target.id, self.attempts)
+        return recovery.next(self._candidate.target.id, self.attempts, carrier)
 
     def _resumes(self, recovery: Recovery, now: float) -> bool:
         assert self._relay is not None

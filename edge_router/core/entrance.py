@@ -2,6 +2,10 @@
 
 Asked only of keys with limits and routes with `overload`; whoever has neither passes by. What is let in gets a
 permit, which is closed when the request has ended, however it ended.
+
+A route that is full may have a lighter one, or answers for when nobody can answer: then its request is let in all the
+same, to get those and none of its own targets. It counts against its key as any other, and takes its place, if any, on
+the lighter route.
 """
 
 from collections import Counter
@@ -20,9 +24,13 @@ from shared.vocabulary.client_key import Priority
 
 
 class Permit:
-    """One request that was let in. `lines` are the header lines that tell its key what is left."""
+    """One request that was let in. `lines` are the header lines that tell its key what is left.
 
-    __slots__ = ("_asked", "_gate", "_signal", "_state", "_ticket", "lines")
+    `turned`: its route has no room, and this is what it is answered unless another has; `lighter` says whether the
+    lighter route does.
+    """
+
+    __slots__ = ("_asked", "_gate", "_signal", "_state", "_ticket", "lighter", "lines", "turned")
 
     def __init__(
         self,
@@ -32,7 +40,11 @@ class Permit:
         gate: AdaptiveLimit | None,
         ticket: int,
         signal: Signal,
+        turned: Turned | None = None,
+        lighter: bool = False,
     ) -> None:
+        self.turned = turned
+        self.lighter = lighter
         self.lines = lines
         self._state = state
         self._asked = asked
@@ -56,7 +68,8 @@ class Permit:
         """
         gate, self._gate = self._gate, None
         if gate is not None:
-            if self._signal is Signal.WHOLE and not code and not broken and 200 <= status < 400:
+            good = not code and not broken and 200 <= status < 400
+            if self._signal is Signal.WHOLE and target and good:
                 gate.seen(self._ticket, Signal.WHOLE, target, took_s)
             gave_up = status == CLIENT_GONE or code == Refusal.TIMEOUT.code
             gate.leave(self._ticket, self._signal, target, took_s if gave_up and target else None)
@@ -97,9 +110,16 @@ class Entrance:
         """A permit for one request. Raises Turned: over a limit of its key, or no room on its route."""
         signal = Signal.TTFT if asked is not None and asked.stream else Signal.WHOLE
         gate, ticket = None, 0
+        turned, lighter = None, False
         if route.overload is not None:
             gate = self._gate(route, now)
-            ticket = self._enter(gate, route, scope.priority, signal, endpoint, now)
+            try:
+                ticket = self._enter(gate, route, scope.priority, signal, endpoint, now)
+            except Turned as full:
+                if route.lighter is None and (route.ladder is None or not route.ladder.answers):
+                    raise
+                turned = full
+                gate, ticket, lighter = self._below(route.lighter, scope.priority, signal, now)
         state, taken, lines = None, 0, b""
         if scope.limits is not None:
             try:
@@ -116,7 +136,7 @@ class Entrance:
                 if gate is not None:
                     gate.leave(ticket, signal, "", None)
                 raise _over(exceeded, endpoint) from None
-        return Permit(state, taken, lines, gate, ticket, signal)
+        return Permit(state, taken, lines, gate, ticket, signal, turned, lighter)
 
     def keep(self, table: RouteTable) -> None:
         """Forget keys and routes that are gone or no longer limited; the others keep what is known of them."""
@@ -129,11 +149,22 @@ class Entrance:
         for key in [key for key in self.shed if key[0] not in table.routes]:
             del self.shed[key]
 
+    def _below(
+        self, lighter: RouteEntry | None, priority: Priority, signal: Signal, now: float
+    ) -> tuple[AdaptiveLimit | None, int, bool]:
+        """A place on the lighter route, where it has one: its gate and the ticket, and whether there is room."""
+        if lighter is None or lighter.overload is None:
+            return None, 0, lighter is not None
+        gate = self._gate(lighter, now)
+        ticket = gate.enter(priority, signal, now)
+        return (None, 0, False) if ticket is None else (gate, ticket, True)
+
     def _gate(self, route: RouteEntry, now: float) -> AdaptiveLimit:
         assert route.overload is not None
-        gate = self._gates.get(route.id)
+        name = route.gate or route.id
+        gate = self._gates.get(name)
         if gate is None:
-            gate = self._gates[route.id] = AdaptiveLimit(route.overload, now, divide_by=self._divide_by)
+            gate = self._gates[name] = AdaptiveLimit(route.overload, now, divide_by=self._divide_by)
         elif gate.bounds is not route.overload:
             gate.rebind(route.overload)
         return gate

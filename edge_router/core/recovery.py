@@ -9,7 +9,7 @@
                               in two. An answer that differs is never mixed in: the attempt counts as diverged
               A target that was given a beginning and starts over all the same is noticed by its first
               characters, and becomes a replay.
-    hold      Nothing goes out before the end, to `HELD_BYTES`; longer ones are passed on from there.
+    hold      Nothing goes out before the end, to `held.HELD_BYTES`; longer ones are passed on from there.
     usage     An event with usage that the client did not ask for is read and kept back.
 
 Streams of routes that ask for none of this never come here. Cost: one more decode per event, about 3 us.
@@ -23,6 +23,7 @@ import msgspec
 
 from edge_router.core.body import Asked
 from edge_router.core.endpoints import Kind
+from edge_router.core.held import Held
 from edge_router.core.relay import HOLD_BYTES, Events, Problem, Relay, Step, Verdict
 from edge_router.core.rewrite import asking_usage, continued
 from edge_router.core.sse import EVENT_END, LINE_END, MAX_EVENT_BYTES
@@ -40,8 +41,6 @@ from edge_router.core.transcript import (
 )
 from shared.vocabulary.terms import StreamRecovery
 
-HELD_BYTES: Final = 1024 * 1024
-"""Of a stream that is held."""
 DIVERGED: Final = "stream_diverged"
 _DOUBT: Final = 32
 """Characters of a continuation that are looked at first: a model that repeats as many from the beginning of
@@ -109,14 +108,18 @@ class Recovery:
         transcript = self.transcript
         return "nothing of it was kept" if transcript is None else transcript.inexact
 
-    def first(self) -> Relay:
-        """How the answer is handed on while nothing of one has gone out."""
+    def first(self, carrier: Relay | None = None) -> Relay:
+        """How the answer is handed on while nothing of one has gone out. `carrier` takes the target's content first
+        and gives the client's dialect, where they differ."""
+        if carrier is not None and not self.resumes:
+            # It was asked as its client wrote it, so there is no usage to keep back.
+            return Held(carrier) if self._rules.recovery is StreamRecovery.HOLD else carrier
         choices = self._asked.choices
         if self.resumes:
             self.transcript = Transcript(self._kind)
             if choices > 1:
                 self.transcript.give_up("several choices were asked for")
-        attended = Attended(self._kind, choices=choices, recovery=self)
+        attended = Attended(self._kind, choices=choices, recovery=self, carrier=carrier)
         return Held(attended) if self._rules.recovery is StreamRecovery.HOLD else attended
 
     def again(self, *, prefill: bool) -> tuple[bytes, Asked]:
@@ -135,24 +138,53 @@ class Recovery:
         """The call is too large to be kept: its one attempt is under way."""
         self._body = b""
 
-    def next(self, target: str, attempts: int) -> Relay:
-        """How the answer of another target is handed on, number `attempts` of this request."""
+    def next(self, target: str, attempts: int, carrier: Relay | None = None) -> Relay:
+        """How the answer of another target is handed on, number `attempts` of this request; `carrier` as of
+        `first`."""
         return Resumed(
-            self._kind, choices=self._asked.choices, recovery=self, target=target, attempts=attempts
+            self._kind,
+            choices=self._asked.choices,
+            recovery=self,
+            carrier=carrier,
+            target=target,
+            attempts=attempts,
         )
 
 
 class Attended(Events):
     """A stream that is read event by event, and noted as it goes out."""
 
-    __slots__ = ("_begun", "_recovery")
+    __slots__ = ("_begun", "_carrier", "_recovery")
 
-    def __init__(self, kind: Kind, *, choices: int, recovery: Recovery) -> None:
+    def __init__(self, kind: Kind, *, choices: int, recovery: Recovery, carrier: Relay | None = None) -> None:
         super().__init__(kind, choices=choices)
         self._recovery = recovery
+        self._carrier = carrier
         self._begun = b""
 
     def feed(self, content: bytes, done: bool) -> Step:
+        if self._carrier is not None:
+            return self._carried(self._carrier.feed(content, done), self._carrier)
+        return self._read(content, done)
+
+    def cut(self, problem: Problem) -> Step:
+        if self._carrier is not None:
+            return self._carried(self._carrier.cut(problem), self._carrier)
+        return super().cut(problem)
+
+    def _carried(self, carried: Step, carrier: Relay) -> Step:
+        """What becomes of a step of the carrier's: its content is read as a target's would be, but whether the
+        stream is whole or broken is known from the target's own."""
+        step = self._read(carried.content, carried.verdict is Verdict.COMPLETE)
+        if carried.verdict is not Verdict.BROKEN or step.verdict is Verdict.BROKEN:
+            return step
+        assert carrier.problem is not None
+        # An error event of the target's has been kept back: the stream is to go on.
+        self.problem = carrier.problem._replace(told=False)
+        return Step(step.content, Verdict.BROKEN)
+
+    def _read(self, content: bytes, done: bool) -> Step:
+        """What may go on of content in the client's dialect."""
         reader = self._reader
         passed = self._passed(content)
         if self.problem is None:
@@ -258,8 +290,17 @@ class Resumed(Attended):
         "_transcript",
     )
 
-    def __init__(self, kind: Kind, *, choices: int, recovery: Recovery, target: str, attempts: int) -> None:
-        super().__init__(kind, choices=choices, recovery=recovery)
+    def __init__(
+        self,
+        kind: Kind,
+        *,
+        choices: int,
+        recovery: Recovery,
+        carrier: Relay | None = None,
+        target: str,
+        attempts: int,
+    ) -> None:
+        super().__init__(kind, choices=choices, recovery=recovery, carrier=carrier)
         assert recovery.transcript is not None
         self._transcript = recovery.transcript
         self._target = target
@@ -284,8 +325,8 @@ class Resumed(Attended):
         """Whether it has caught up with what the client has."""
         return self._along
 
-    def feed(self, content: bytes, done: bool) -> Step:
-        step = super().feed(content, done)
+    def _read(self, content: bytes, done: bool) -> Step:
+        step = super()._read(content, done)
         if step.verdict is Verdict.PASS:
             if step.content and not self._told:
                 self._told = True
@@ -394,51 +435,3 @@ class Resumed(Attended):
     def _diverges(self, why: str) -> bytes:
         self.problem = Problem(None, DIVERGED, why)
         return b""
-
-
-class Held:
-    """A stream that goes out when it is whole, and as it comes once it is too long for that."""
-
-    __slots__ = ("_inner", "_kept", "_passing", "finishing", "held", "problem", "substance")
-
-    def __init__(self, inner: Relay) -> None:
-        self._inner = inner
-        self._kept: list[bytes] = []
-        self._passing = False
-        self.problem: Problem | None = None
-        self.held = 0
-        """Bytes."""
-        self.finishing = False
-        self.substance = False
-        """Something of an answer has come."""
-
-    def feed(self, content: bytes, done: bool) -> Step:
-        return self._after(self._inner.feed(content, done))
-
-    def cut(self, problem: Problem) -> Step:
-        return self._after(self._inner.cut(problem))
-
-    def let_go(self) -> Step:
-        """Pass on what is held, whatever becomes of the rest."""
-        self._passing = True
-        kept = b"".join(self._kept)
-        self._kept.clear()
-        self.held = 0
-        return Step(kept, Verdict.FINISHING if self.finishing else Verdict.PASS)
-
-    def _after(self, step: Step) -> Step:
-        content, verdict = step
-        self.problem = self._inner.problem
-        if self._passing:
-            return step
-        if verdict is Verdict.BROKEN:
-            return Step(b"", verdict)
-        if verdict is Verdict.HOLD:
-            return step
-        self.substance = True
-        self.finishing = verdict is Verdict.FINISHING
-        self._kept.append(content)
-        self.held += len(content)
-        if verdict is Verdict.COMPLETE:
-            return Step(b"".join(self._kept), verdict)
-        return self.let_go() if self.held > HELD_BYTES else _HOLD

@@ -160,6 +160,8 @@ class RouteEntry:
     """What it has opted into for when no target answers; None for most."""
     lighter: "RouteEntry | None" = None
     """The route to step down to."""
+    gate: str = ""
+    """The route whose limit on requests under way is this one's; empty: its own."""
     streams: StreamRules | None = None
     """None where nothing is asked: those streams take the short way."""
     overload: Overload | None = None

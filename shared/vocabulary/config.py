@@ -317,7 +317,6 @@ def _footing(fleet: Fleet, route: Route) -> Footing:
     regions = frozenset(target.region for target in members)
     return Footing(
         models=bool(route.match.models),
-        dialects=frozenset(target.dialect.value for target in members),
         regions=regions if residency is None else regions & residency,
         residency=residency,
         step_down=None if route.degradation is None else route.degradation.step_down,

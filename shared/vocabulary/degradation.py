@@ -152,7 +152,6 @@ class Footing(ConfigModel):
 
     models: bool
     """It takes model calls."""
-    dialects: frozenset[str]
     regions: frozenset[str]
     """Where its permitted targets stand."""
     residency: frozenset[str] | None
@@ -174,11 +173,6 @@ def step_down_problems(route: str, footings: Mapping[str, Footing]) -> Iterator[
         yield f"comes back to this route by way of {name!r}: routes must not step down to each other"
     elif not lighter.models:
         yield f"route {name!r} takes no model calls"
-    elif lighter.dialects != own.dialects:
-        yield (
-            f"route {name!r} speaks {', '.join(sorted(lighter.dialects))},"
-            f" this one {', '.join(sorted(own.dialects))}"
-        )
     elif own.residency is not None and lighter.regions - own.residency:
         outside = ", ".join(sorted(lighter.regions - own.residency))
         yield f"route {name!r} has targets in {outside}, where this route's residency does not allow any"

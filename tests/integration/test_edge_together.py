@@ -4,6 +4,7 @@ here that they leave each other whole."""
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -44,6 +45,15 @@ MESSAGES = [
         for word in WORDS
     ),
 ]
+STOP = [
+    b'event: content_block_stop\ndata: {"type":"content_block_stop","index":0}\n\n',
+    (
+        b'event: message_delta\ndata: {"type":"message_delta","delta":{"stop_reason":"end_turn","stop_sequence":null},'
+        b'"usage":{"output_tokens":12}}\n\n'
+    ),
+    b'event: message_stop\ndata: {"type":"message_stop"}\n\n',
+]
+ERROR = b'event: error\ndata: {"type":"error","error":{"type":"overloaded_error","message":"busy"}}\n\n'
 ALL: dict[str, Any] = {
     "stream_recovery": "resume",
     "stream_usage": True,
@@ -74,10 +84,10 @@ def script(*pieces: bytes, cut: bool = False) -> Callable[[Conversation], Awaita
     return act
 
 
-def world(**dialects: str) -> World:
+def world(each: dict[str, Any] | None = None, **dialects: str) -> World:
     return World(
         route=ALL,
-        each={name: {"dialect": dialect} for name, dialect in dialects.items()},
+        each=each or {name: {"dialect": dialect} for name, dialect in dialects.items()},
         keys=[LIMITED],
         timeouts={"idle_s": 0.5},
     )
@@ -106,24 +116,78 @@ def _gemini_texts(body: bytes) -> list[str]:
     return [part["text"] for event in events for part in event["candidates"][0]["content"].get("parts", ())]
 
 
-async def test_a_cut_stream_is_resumed_past_a_target_of_another_dialect() -> None:
-    """Tiers: OpenAI, Anthropic, OpenAI. The second would be next, and cannot go on with what the client has."""
-    targets = {
-        "one": Target(script(*CHAT[:6], cut=True)),
-        "two": Target(script(*MESSAGES)),
-        "three": Target(script(*CHAT)),
-    }
-    async with serving(targets, world(two="anthropic")) as edge:
+async def test_a_cut_stream_is_resumed_on_a_target_of_another_dialect() -> None:
+    """It repeats what the client has and brings the rest; its own usage is counted, and not told to who did not ask."""
+    targets = {"one": Target(script(*CHAT[:6], cut=True)), "two": Target(script(*MESSAGES, *STOP))}
+    async with serving(
+        targets, world({"two": {"dialect": "anthropic", "capabilities": ["prefill"]}})
+    ) as edge:
         got = await ask(edge)
         assert got.clean
         assert said(got.body) == "".join(WORDS)
-        assert targets["two"].seen == []
-        assert got.body.count(b"[DONE]") == 1
+        assert b": leeward: resumed by two, replay, attempt 2" in got.body
+        assert b'"choices":[],' not in got.body
+        assert got.body.count(b"[DONE]") == got.body.count(b'"stop"') == 1
+        assert b"assistant" not in targets["two"].seen[0].body
+        assert edge.metric("leeward_edge_tokens_total", route="chat", direction="written") == 12
         await at_rest(edge)
 
 
-async def test_a_translated_stream_that_is_cut_ends_in_band() -> None:
-    """Nobody else speaks the client's dialect to the end: told, with no clean end, and nothing is stored of it."""
+async def test_a_translated_stream_that_is_cut_goes_on_at_the_next_target() -> None:
+    """On its own dialect's, or past one that differs or answers with an error on a third."""
+    cut = script(*MESSAGES[:6], cut=True)
+    targets = {"one": Target(cut), "two": Target(script(*CHAT))}
+    async with serving(targets, world(one="anthropic")) as edge:
+        got = await ask(edge)
+        assert (got.clean, said(got.body)) == (True, "".join(WORDS))
+        await at_rest(edge)
+    other = [event.replace(b" w1", b" other") for event in MESSAGES]
+    bad = answer(b'{"error":{"message":"no"}}', status="400 Bad Request")
+    for wrong in (script(*other, *STOP), bad):
+        targets = {"one": Target(cut), "two": Target(wrong), "three": Target(script(*MESSAGES, *STOP))}
+        async with serving(targets, world(one="anthropic", two="anthropic", three="anthropic")) as edge:
+            got = await ask(edge)
+            assert (got.clean, said(got.body)) == (True, "".join(WORDS))
+            assert len(targets["two"].seen) == 1
+            await at_rest(edge)
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "second", "ends"),
+    [
+        (
+            "/v1/messages",
+            b'{"model":"chat","max_tokens":99,"stream":true,"messages":[{"role":"user","content":"hi"}]}',
+            "openai",
+            (b"message_start", b"message_stop"),
+        ),
+        (
+            "/v1/responses",
+            b'{"model":"chat","stream":true,"input":"hi"}',
+            "anthropic",
+            (b"response.created", b"response.completed"),
+        ),
+    ],
+)
+async def test_clients_of_other_dialects_are_resumed_across_dialects_too(
+    path: str, body: bytes, second: str, ends: tuple[bytes, bytes]
+) -> None:
+    """Anthropic's and Responses clients, the first target Anthropic's: one beginning, one end, every word once."""
+    whole = script(*CHAT) if second == "openai" else script(*MESSAGES, *STOP)
+    targets = {"one": Target(script(*MESSAGES[:6], cut=True)), "two": Target(whole)}
+    async with serving(targets, world(one="anthropic", two=second)) as edge:
+        got = await ask(edge, body, path=path)
+        assert got.clean
+        events = [json.loads(line[6:]) for line in got.body.split(b"\n") if line.startswith(b"data: {")]
+        texts = [event["delta"] for event in events if "delta" in event]
+        text = "".join(part if isinstance(part, str) else part.get("text", "") for part in texts)
+        assert text == "".join(WORDS)
+        assert [got.body.count(b"event: %b\n" % end) for end in ends] == [1, 1]
+        await at_rest(edge)
+
+
+async def test_a_translated_stream_that_nobody_completes_ends_in_band() -> None:
+    """Told, with no clean end, and nothing is stored of it."""
     targets = {"one": Target(script(*MESSAGES[:6], cut=True)), "two": Target(script(*MESSAGES[:6], cut=True))}
     async with serving(targets, world(one="anthropic", two="anthropic")) as edge:
         got = await ask(edge)
@@ -132,6 +196,87 @@ async def test_a_translated_stream_that_is_cut_ends_in_band() -> None:
         assert b"[DONE]" not in got.body
         again = await ask(edge)
         assert "x-leeward-degraded" not in again.fields
+        await at_rest(edge)
+
+
+@pytest.mark.parametrize("cut", [script(*MESSAGES[:6], cut=True), script(*MESSAGES[:6], ERROR)])
+async def test_a_translated_stream_is_held_until_it_is_whole(cut: Any) -> None:
+    """`hold`: one that breaks moves unseen, however it breaks."""
+    targets = {"one": Target(cut), "two": Target(script(*MESSAGES, *STOP))}
+    scene = replace(world(one="anthropic", two="anthropic"), route={"stream_recovery": "hold"})
+    async with serving(targets, scene) as edge:
+        got = await ask(edge)
+        assert (got.clean, said(got.body)) == (True, "".join(WORDS))
+        assert got.fields["x-leeward-target"] == "two"
+        assert edge.metric("leeward_edge_tokens_total", route="chat", direction="written") == 12
+        await at_rest(edge)
+
+
+@pytest.mark.parametrize("light", ["free", "limited", "other dialect", "failing"])
+async def test_a_route_that_is_overloaded_takes_its_ladder(light: str) -> None:
+    """The lighter route, by its own limit; then the other rungs; the key's own limits hold for all of them."""
+    go = asyncio.Event()
+
+    async def wait(talk: Conversation) -> None:
+        await go.wait()
+        await talk.send(answer())
+
+    one = {"min_concurrency": 1, "initial_concurrency": 1, "max_concurrency": 1}
+    below = {"id": "light", "match": {"models": ["light"]}, "tiers": [{"targets": ["l"]}]}
+    down = answer(b"{}", status="503 Service Unavailable")
+    served = {"failing": down, "other dialect": script(*MESSAGES, *STOP)}.get(light, script(*CHAT))
+    targets = {"one": Target(wait), "l": Target(wait if light == "limited" else served)}
+    scene = World(
+        tiers=[["one"]],
+        each={"l": {"dialect": "anthropic"}} if light == "other dialect" else {},
+        route={"overload": one, "degradation": {"step_down": "light", "static": {"text": "nobody is there"}}},
+        more_routes=[below | ({"overload": one} if light == "limited" else {})],
+        keys=[LIMITED | {"concurrency": 3, "priority": "high"}],
+        timeouts={"ttft_s": 5},
+    )
+    plain = b'{"model":"chat","messages":[{"role":"user","content":"hi"}]}'
+    async with serving(targets, scene) as edge:
+        waiting = [asyncio.ensure_future(ask(edge, plain))]
+        await until(lambda: len(targets["one"].seen) == 1)
+        if light == "limited":
+            waiting.append(asyncio.ensure_future(ask(edge, plain)))
+            await until(lambda: len(targets["l"].seen) == 1)
+        got = await ask(edge)
+        if light in ("free", "other dialect"):
+            assert (said(got.body), got.fields["x-leeward-stepped-down"]) == ("".join(WORDS), "light")
+        else:
+            assert got.fields["x-leeward-degraded"] == "static"
+        never = await ask(edge, fields="x-leeward-degrade: never\r\n")
+        assert (never.status, never.fields["retry-after"]) == (503, "1")
+        assert json.loads(never.body)["error"]["code"] == "route_overloaded"
+        go.set()
+        answers = [await each for each in waiting]
+        assert {each.status for each in answers} == {200}
+        assert len(targets["one"].seen) == 1
+        await at_rest(edge)
+
+
+async def test_a_key_at_its_limit_is_told_so_by_an_overloaded_route() -> None:
+    """Its ladder is no way around the key's own limit."""
+    go = asyncio.Event()
+
+    async def wait(talk: Conversation) -> None:
+        await go.wait()
+        await talk.send(answer())
+
+    one = {"min_concurrency": 1, "initial_concurrency": 1, "max_concurrency": 1}
+    scene = World(
+        route={"overload": one, "degradation": {"static": {"text": "nobody is there"}}},
+        keys=[LIMITED | {"concurrency": 1, "priority": "high"}],
+        timeouts={"ttft_s": 5},
+    )
+    async with serving({"one": Target(wait)}, scene) as edge:
+        first = asyncio.ensure_future(ask(edge, b'{"model":"chat","messages":[]}'))
+        await until(lambda: len(edge.gateway.exchanges) == 1)
+        assert (await ask(edge)).status == 429
+        go.set()
+        assert (await first).status == 200
+        assert (await ask(edge, b'{"model":"chat","messages":[]}')).status == 200
         await at_rest(edge)
 
 

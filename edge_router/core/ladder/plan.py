@@ -62,6 +62,7 @@ def lighter(route: "RouteEntry", than: "RouteEntry") -> "RouteEntry":
     return replace(
         route,
         id=than.id,
+        gate=route.id,
         tiers=tiers,
         only=only,
         last_resort=marked(route.last_resort),

@@ -10,7 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from edge_router.core.entrance import Permit
 from edge_router.core.overload import SHARES, AdaptiveLimit, Signal
+from edge_router.core.tokens import NONE
 from shared.vocabulary.client_key import Priority
 from shared.vocabulary.overload import Overload
 
@@ -204,3 +206,24 @@ def test_bounds_that_make_no_sense_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(ValidationError) as refused:
         Overload.model_validate(wrong)
     assert next(iter(wrong)) in str(refused.value)
+
+
+def test_answers_that_no_target_gave_say_nothing_about_the_targets_pace() -> None:
+    """Stored answers come at once: however many, they do not hide that the target takes ten times as long."""
+    limit = AdaptiveLimit(Overload(initial_concurrency=40), 0.0)
+
+    def serve(now: float, target: str, took_s: float) -> None:
+        ticket = limit.enter(Priority.HIGH, Signal.WHOLE, now)
+        assert ticket is not None
+        permit = Permit(None, 0, b"", limit, ticket, Signal.WHOLE)
+        permit.close(200, "", NONE, target, took_s, broken=False)
+
+    for took_s in (0.1, 1.0):
+        now = took_s * 10
+        for _ in range(10):
+            serve(now, "a", took_s)
+            for _ in range(20):
+                serve(now, "", 0.0)
+    before = limit.limit
+    serve(20.0, "a", 1.0)
+    assert limit.limit < before

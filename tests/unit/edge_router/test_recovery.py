@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from edge_router.core.body import Asked, read_call
 from edge_router.core.endpoints import Kind
-from edge_router.core.recovery import DIVERGED, HELD_BYTES, Attended, Held, How, Recovery
+from edge_router.core.held import HELD_BYTES, Held
+from edge_router.core.recovery import DIVERGED, Attended, How, Recovery
 from edge_router.core.relay import Problem, Relay, Step, Verdict
 from edge_router.core.table import StreamRules
 from edge_router.core.transcript import KEPT_CHARACTERS, Transcript

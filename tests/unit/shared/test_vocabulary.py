@@ -317,7 +317,6 @@ BY_PATH = RouteMatch(paths=("/x",))
         ({"routes": (route(degradation=down_to("chat")),)}, "routes.0.degradation.step_down: is this route itself"),
         ({"routes": (route(degradation=down_to("light"), tiers=ALPHA), route("light", tiers=(RouteTier(targets=("beta",)),), match=RouteMatch(paths=("/x",)))), "targets": (target(), target("beta", dialect=Dialect.HTTP))}, "routes.0.degradation.step_down: route 'light' takes no model calls"),
         ({"routes": (route(tiers=ALPHA, residency=("us-east",), degradation=down_to("light")), route("light"))}, "routes.0.degradation.step_down: route 'light' has targets in eu-west, where this route's residency does not allow any"),
-        ({"routes": (route(tiers=ALPHA, degradation=down_to("light")), route("light", tiers=(RouteTier(targets=("beta",)),))), "targets": (target(), target("beta", dialect=Dialect.ANTHROPIC))}, "routes.0.degradation.step_down: route 'light' speaks anthropic, this one openai"),
         ({"routes": (route(match=RouteMatch(paths=("/x",)), check_json=True),), "targets": (target(dialect=Dialect.HTTP), target("beta", dialect=Dialect.HTTP))}, "routes.0.check_json: is for model calls: this route has no models"),
         ({"policy": Policy(hold_down_s=5, hold_down_cap_s=1)}, "policy.hold_down_cap_s: must be at least hold_down_s"),
         ({"policy": Policy(ramp_permille=(300, 100, 1000))}, "policy.ramp_permille: must rise strictly and end at 1000"),
