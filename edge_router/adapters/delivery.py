@@ -5,17 +5,16 @@ ended and counted. Which target is asked, and what follows an attempt that came 
 builds upon this: as a subclass, for a second object would cost every request its making.
 """
 
-import asyncio
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
+from edge_router.adapters.attempt import Attempt
 from edge_router.adapters.figures import BROKEN
-from edge_router.adapters.lane import Lane
 from edge_router.adapters.passing import passing
 from edge_router.adapters.tracing import Trace, Tracing
-from edge_router.adapters.upstream import Connection, UpstreamConnection
+from edge_router.adapters.upstream import UpstreamConnection
 from edge_router.core.answers import Refusal, last_event
 from edge_router.core.attempts import Judgement
 from edge_router.core.body import Asked
@@ -38,7 +37,7 @@ if TYPE_CHECKING:
 NEVER: Final = float("inf")
 
 
-class Delivery(ABC):
+class Delivery(Attempt):
     """What was asked, the attempt whose answer is handed on, and how far that has come.
 
     `deadline` is monotonic: when the sweep should look at this request.
@@ -46,7 +45,6 @@ class Delivery(ABC):
 
     # What every request sets: slots are quicker than a dict of more than twenty, which is left for the rest.
     __slots__ = (
-        "__dict__",
         "_asked",
         "_attempt_at",
         "_body",
@@ -74,10 +72,7 @@ class Delivery(ABC):
     )
 
     # What most requests never change stands here: setting thirty attributes would cost each of them 1 us.
-    attempts = 0
     chunked = False
-    _connecting: asyncio.Task[None] | None = None
-    _connection: Connection | None = None
     _relay: Relay | None = None
     _trace: Trace | None = None
     permit: Permit | None = None
@@ -105,10 +100,8 @@ class Delivery(ABC):
 
     # Of the attempt under way, set as it begins:
     _candidate: Candidate
-    _lane: Lane
     _attempt_at: float
     _idle_s: float
-    _trial: bool
     # and as its answer does:
     _response: ResponseHead
     _judgement: Judgement
@@ -172,6 +165,7 @@ class Delivery(ABC):
                 )
             )
         took_s = now - self._attempt_at
+        self._ended = self.attempts
         self._lane.won(now, took_s, took_s)
         if self._trace is not None:
             self._trace.attempt_ended(200, "", now, outcome=Outcome.OK)
@@ -304,12 +298,12 @@ class Delivery(ABC):
         """The answer is complete and the client has it."""
         outcome = self._judgement.outcome
         if outcome is Outcome.OK:
+            self._ended = self.attempts
             self._lane.won(now, now - self._attempt_at, self._first_at - self._attempt_at)
-        elif outcome is None:
-            self._lane.answered_client_fault(now)
         else:
-            self._lane.ended(outcome, now, trial=self._trial)
-            self._traced(now)
+            self._end_at_lane(outcome, now, answered=True)
+            if outcome is not None:
+                self._traced(now)
         if self._trace is not None:
             self._trace.attempt_ended(self._response.status, self._judgement.error, now, outcome=outcome)
         if self._connection is not None:
@@ -332,7 +326,7 @@ class Delivery(ABC):
         problem = relay.problem
         assert problem is not None
         self._drop_attempt()
-        self._lane.ended(problem.outcome, now, trial=self._trial)
+        self._end_at_lane(problem.outcome, now)
         trace = self._traced(now)
         if trace is not None:
             trace.attempt_ended(self._response.status, problem.error, now, outcome=problem.outcome)
@@ -414,16 +408,6 @@ class Delivery(ABC):
                 self._trace.attempt(self._candidate, self.attempts, self._attempt_at, path)
         return self._trace
 
-    def _drop_attempt(self) -> bool:
-        """Stop what is under way towards the target; whether there was anything."""
-        connecting, self._connecting = self._connecting, None
-        connection, self._connection = self._connection, None
-        if connecting is not None:
-            connecting.cancel()
-        if connection is not None:
-            connection.abort()
-        return connecting is not None or connection is not None
-
     def _note_tokens(self, content: bytes) -> None:
         """The first and the last bytes of an answer may say what it takes."""
         tokens = tokens_of(content)
@@ -435,12 +419,15 @@ class Delivery(ABC):
         gateway = self._gateway
         gateway.exchanges.discard(self)
         if self._extra:
+            self._extra = False
             gateway.extra_active -= 1
         if self._reserved:
             self._free()
-        if self.permit is not None:
+        permit = self.permit
+        if permit is not None:
+            self.permit = None
             target, began = (self._candidate.target.id, self._attempt_at) if self.attempts else ("", now)
-            self.permit.close(status, code, self._tokens, target, now - began, broken=instead != 0)
+            permit.close(status, code, self._tokens, target, now - began, broken=instead != 0)
         gateway.figures.answered(
             self.route.id, status, now - self.started, code, tenant=self._tenant, instead=instead
         )

@@ -76,7 +76,7 @@ class Exchange(Moving):
         """The client is gone: stop the target's work."""
         now = self._gateway.monotonic()
         if self._drop_attempt():
-            self._lane.ended(None, now, trial=self._trial)
+            self._end_at_lane(None, now)
         if self._trace is not None:
             self._trace.attempt_ended(None, "client_gone", now)
         if self._streamed and self._committed:
@@ -119,6 +119,28 @@ class Exchange(Moving):
             return
         self._drop_attempt()
         self._lost(Fault.OWN, None, self._gateway.monotonic())
+
+    # ------------------------------------------------------------ after an error of the edge's own
+
+    def crashed(self, where: str, error: Exception) -> None:
+        """Something in here raised what nobody expected: no answer can be vouched for, so the client's connection ends."""
+        self._gateway.own_errors.note(where, error)
+        self.give_back()
+        self._client.cut()
+
+    def give_back(self) -> None:
+        """Give back what is still held, each thing once, however far it had come."""
+        gateway = self._gateway
+        now = gateway.monotonic()
+        try:
+            self._drop_attempt()
+            if self.attempts:
+                self._end_at_lane(None, now)
+            if self in gateway.exchanges:
+                self._close(CRASHED, now)
+        except Exception as error:  # noqa: BLE001  (what raised once may raise again)
+            gateway.own_errors.note("give_back", error)
+        gateway.exchanges.discard(self)
 
     # ------------------------------------------------------------ attempts
 
@@ -302,3 +324,5 @@ class Exchange(Moving):
 _HASH: Final = Strategy.HASH
 _ANSWER: Final = Phase.ANSWER
 _SAYS_NOTHING: Final = Told(About.OTHER)
+CRASHED: Final = 500
+"""As what a request is counted that an error of the edge's own has ended."""

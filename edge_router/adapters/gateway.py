@@ -24,6 +24,7 @@ from edge_router.adapters.figures import EdgeCollector, Figures
 from edge_router.adapters.ladder import Rungs
 from edge_router.adapters.lane import Lane
 from edge_router.adapters.listener import ClientConnection
+from edge_router.adapters.own_errors import OwnErrors
 from edge_router.adapters.spared import Accounts
 from edge_router.adapters.tracing import Tracing
 from edge_router.adapters.upstream import Pool
@@ -101,6 +102,7 @@ class Gateway:
         self.figures = Figures()
         self.failovers = FailoverLog(now=clock.monotonic())
         self.rungs = Rungs()
+        self.own_errors = OwnErrors()
         self._loads = Loads()
         self.clients: set[ClientConnection] = set()
         self.exchanges: set[Exchange] = set()
@@ -161,12 +163,18 @@ class Gateway:
             await asyncio.sleep(0.02)
         broken = tuple(self.exchanges)
         for exchange in broken:
-            exchange.stop()
+            try:
+                exchange.stop()
+            except Exception as error:  # noqa: BLE001  (the others are still to be ended)
+                exchange.crashed("stop", error)
         last_words = self.monotonic() + (LAST_WORDS_S if broken else 0.0)
         while self.clients and self.monotonic() < last_words:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
         for client in tuple(self.clients):
-            client.abort()
+            try:
+                client.abort()
+            except Exception as error:  # noqa: BLE001
+                self.own_errors.note("abort", error)
         for pool in self._pools.values():
             pool.close()
         self._closed = True
@@ -283,24 +291,34 @@ class Gateway:
             now = self.coarse_now = self.monotonic()
             for exchange in tuple(self.exchanges):
                 if now >= exchange.deadline:
-                    exchange.timed_out(now)
-            if self._loads.due(now):
-                under_way = Counter(exchange.route.id for exchange in self.exchanges)
-                self._loads.sample(under_way, self.figures.ended(), now)
+                    try:
+                        exchange.timed_out(now)
+                    except Exception as error:  # noqa: BLE001  (all other deadlines hang on this loop)
+                        exchange.crashed("timed_out", error)
             turn += 1
-            if turn % SLOW_SWEEP == 0:
-                self._slow_sweep(now)
+            try:
+                if self._loads.due(now):
+                    under_way = Counter(exchange.route.id for exchange in self.exchanges)
+                    self._loads.sample(under_way, self.figures.ended(), now)
+                if turn % SLOW_SWEEP == 0:
+                    self._slow_sweep(now)
+            except Exception as error:  # noqa: BLE001
+                self.own_errors.note("sweep", error)
 
     def _slow_sweep(self, now: float) -> None:
+        for client in tuple(self.clients):
+            if now >= client.deadline:
+                try:
+                    client.timed_out()
+                except Exception as error:  # noqa: BLE001
+                    self.own_errors.note("client_timed_out", error)
+                    client.cut()
         if self.fault_filter is not None:
             for name in self.fault_filter.expire(now):
                 log.warning("fault lapsed: nobody renewed it", fault=name)
         self.figures.turn(now)
         self.failovers.turn(now)
         self.rungs.turn(self.table.routes, now)
-        for client in tuple(self.clients):
-            if now >= client.deadline:
-                client.timed_out()
         for origin, pool in tuple(self._pools.items()):
             pool.sweep(now)
             if not pool.open and origin not in self._origins:

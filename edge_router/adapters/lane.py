@@ -129,7 +129,9 @@ class Lane:
                 self.entry.host,
                 self.credential_line,
             )
-            if len(self._prefixes) < _MAX_PREFIXES:
+            if len(key) <= _MAX_PREFIX_KEY:
+                if len(self._prefixes) >= _MAX_PREFIXES:
+                    self._prefixes.clear()  # clients choose paths: what is usual is soon back
                 self._prefixes[key] = prefix
         return prefix
 
@@ -295,3 +297,4 @@ class Lane:
 
 
 _MAX_PREFIXES: Final = 64
+_MAX_PREFIX_KEY: Final = 256

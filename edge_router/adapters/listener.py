@@ -15,22 +15,8 @@ from edge_router.adapters.sockets import bound_stall, forget_unsent
 from edge_router.core.answers import Refusal, models_listed, refusal_of, refuse
 from edge_router.core.arriving import Arriving, TooLarge
 from edge_router.core.endpoints import Kind
-from edge_router.core.reception import (
-    Admitted,
-    Turned,
-    admit,
-    dialect_of,
-    listed,
-    route_of,
-    too_large,
-)
-from edge_router.core.wire import (
-    END_OF_HEAD,
-    Malformed,
-    RequestHead,
-    head_too_large,
-    prefix_fault,
-)
+from edge_router.core.reception import Admitted, Turned, admit, dialect_of, listed, route_of, too_large
+from edge_router.core.wire import END_OF_HEAD, Malformed, RequestHead, head_too_large, prefix_fault
 from shared.vocabulary.terms import Dialect
 
 if TYPE_CHECKING:
@@ -100,14 +86,19 @@ class ClientConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         state = self._state
-        if state is _HEAD and not self._write_paused:
-            self._read(data)
-        elif state is _State.BODY:
-            self._read_body(data)
-        elif state is not _State.CLOSING:
-            self._buffer += data
-            if len(self._buffer) > self._gateway.limits.ahead_bytes:
-                self._transport.pause_reading()
+        try:
+            if state is _HEAD and not self._write_paused:
+                self._read(data)
+            elif state is _State.BODY:
+                self._read_body(data)
+            elif state is not _State.CLOSING:
+                self._buffer += data
+                if len(self._buffer) > self._gateway.limits.ahead_bytes:
+                    # Not to read on would be not to see it go, and a target would work for nobody.
+                    self.abort()
+        except Exception as error:  # noqa: BLE001  (the last resort: nobody else would end this request)
+            self._gateway.own_errors.note("client", error)
+            self.cut()
 
     def eof_received(self) -> bool:
         """A client that says it will send no more is taken to be gone, and its request is abandoned: to tell one
@@ -246,6 +237,14 @@ class ClientConnection(asyncio.Protocol):
         if exchange is not None:
             exchange.abandon()
 
+    def cut(self) -> None:
+        """Close at once, after an error of the edge's own: what a request under way holds is given back."""
+        self._state = _State.CLOSING
+        self._transport.abort()
+        exchange, self._exchange = self._exchange, None
+        if exchange is not None:
+            exchange.give_back()
+
     # ------------------------------------------------------------ writing
 
     def _watch_writing(self) -> None:
@@ -267,16 +266,18 @@ class ClientConnection(asyncio.Protocol):
         self.deadline = self._gateway.coarse_now + self._gateway.limits.idle_s
         if self._buffer:
             data, self._buffer = self._buffer, b""
-            self._transport.resume_reading()
             self._read(data)
 
     def _read(self, data: bytes) -> None:
+        seen = 0
         if self._buffer:
+            seen = max(0, len(self._buffer) - 3)  # a head's end may have begun there
             data, self._buffer = self._buffer + data, b""
         self._reading = True
         try:
             while data:
-                data = self._request(data)
+                data = self._request(data, seen)
+                seen = 0
         except Malformed as error:
             self._turn_away(refusal_of(error.status), str(error), Dialect.OPENAI)
         except Turned as turned:
@@ -284,11 +285,12 @@ class ClientConnection(asyncio.Protocol):
         finally:
             self._reading = False
 
-    def _request(self, data: bytes) -> bytes:
-        """Read one request off `data`; what is left when it has been served already. Raises Malformed, Turned."""
-        end = data.find(END_OF_HEAD) + 4
+    def _request(self, data: bytes, seen: int) -> bytes:
+        """Read one request off `data`; what is left when it has been served already. No head ends in its first `seen`
+        bytes. Raises Malformed, Turned."""
+        end = data.find(END_OF_HEAD, seen) + 4
         if end < 4:
-            self._partial_head(data)
+            self._partial_head(data, seen)
             return b""
         gateway = self._gateway
         if end > gateway.limits.head_bytes:
@@ -301,11 +303,11 @@ class ClientConnection(asyncio.Protocol):
         if length is None or size < length:
             self._begin_body(head, admit(gateway.table, head, gateway.limits.body_bytes), rest)
             return b""
+        if size > length:
+            self._buffer = rest[length:]
+            rest = rest[:length]
         try:
             admitted = admit(gateway.table, head, gateway.limits.body_bytes)
-            if size > length:
-                self._buffer = rest[length:]
-                rest = rest[:length]
             self._serve(head, admitted, rest)
         except Turned as turned:
             # All of it is here, so the connection can go on behind it.
@@ -317,12 +319,12 @@ class ClientConnection(asyncio.Protocol):
             return data
         return b""
 
-    def _partial_head(self, data: bytes) -> None:
+    def _partial_head(self, data: bytes, seen: int) -> None:
         if data.startswith(b"\r\n"):
             data = data[2:]  # RFC 9112, section 2.2: an empty line before a request is forgiven, once
         if len(data) > self._gateway.limits.head_bytes:
             raise head_too_large(self._gateway.limits.head_bytes)
-        if prefix_fault(data, 0):
+        if prefix_fault(data, seen):
             raise Malformed("the head is malformed")
         if data and self.deadline > self._gateway.coarse_now + self._gateway.limits.head_s:
             self.deadline = self._gateway.coarse_now + self._gateway.limits.head_s
@@ -333,7 +335,6 @@ class ClientConnection(asyncio.Protocol):
         self._admitted = admitted
         self._since = self._gateway.coarse_now
         self._arriving = Arriving(head.content_length, self._gateway.limits.body_bytes)
-        self._reserve(head.content_length or 0)
         self.deadline = self._since + self._gateway.limits.body_s
         if head.expects_continue and not rest:
             self.send(b"HTTP/1.1 100 Continue\r\n\r\n")

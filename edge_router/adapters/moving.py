@@ -122,12 +122,10 @@ class Moving(Resumption, Interpreted):
         self._relay = None
         if self._reserved:
             self._free()
-        if outcome is None and status is not None:
-            self._lane.answered_client_fault(now)
-        else:
-            self._lane.ended(outcome, now, trial=self._trial)
-            if self._sent_any:
-                self._lane.possibly_billed += 1
+        answered = outcome is None and status is not None
+        self._end_at_lane(outcome, now, answered=answered)
+        if self._sent_any and not answered:
+            self._lane.possibly_billed += 1
         trace = self._traced(now)
         if trace is not None:
             trace.attempt_ended(status, error, now, outcome=outcome)

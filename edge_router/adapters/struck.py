@@ -143,6 +143,11 @@ class Struck:
         self._over = True
         self._in_turn(lambda: self._taker.lost(fault, code))
 
+    def crashed(self, where: str, error: Exception) -> None:
+        """One of these raised what nobody expected."""
+        self._over = True
+        self._taker.crashed(where, error)
+
     # ------------------------------------------------------------ passing on
 
     def _begin(self, head: ResponseHead, body: bytes, done: bool) -> None:

@@ -74,6 +74,9 @@ class Taker(Protocol):
     def lost(self, fault: Fault, code: int | None) -> None:
         """No more will come, and the answer is not complete."""
 
+    def crashed(self, where: str, error: Exception) -> None:
+        """One of these raised what nobody expected."""
+
 
 class UpstreamConnection(asyncio.Protocol):
     """One connection. `used` once a request has been sent; `heard` when any byte came back for the current one."""
@@ -169,6 +172,9 @@ class UpstreamConnection(asyncio.Protocol):
         except Malformed:
             self.abort()
             taker.lost(Fault.MALFORMED, None)
+        except Exception as error:  # noqa: BLE001  (the last resort: nobody else would end this request)
+            self.abort()
+            taker.crashed("target", error)
 
     def eof_received(self) -> bool:
         return False

@@ -29,7 +29,7 @@ class Arriving:
         return self._chunked is not None and self._chunked.spilled
 
     def feed(self, data: bytes) -> int:
-        """More of it; how many bytes of content that were not announced. Raises Malformed, TooLarge."""
+        """More of it; how many bytes of content it brought. Raises Malformed, TooLarge."""
         self.got += len(data)
         chunked = self._chunked
         if chunked is not None:
@@ -43,11 +43,11 @@ class Arriving:
         if len(data) < self._left:
             self._left -= len(data)
             self._pieces.append(data)
-            return 0
+            return len(data)
         self._pieces.append(data[: self._left])
         self.rest = data[self._left :]
         self.done = True
-        return 0
+        return self._left
 
     def take(self) -> bytes:
         """All of it, once it is done."""

@@ -20,9 +20,9 @@ class Limits:
     body_bytes: int = 32 * 1024 * 1024
     """Of one request."""
     reserved_bytes: int = 1024 * 1024 * 1024
-    """Of all requests' bodies together."""
+    """Of all requests' bodies together, as far as they have come."""
     ahead_bytes: int = 64 * 1024
-    """What a client may send behind the request under way."""
+    """What a client may send behind the request under way; over: cut off, for only who is read is seen to go."""
     head_s: float = 10.0
     """From a connection's or a head's beginning to the head's end."""
     idle_s: float = 75.0

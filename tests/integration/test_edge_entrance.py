@@ -333,22 +333,27 @@ async def test_a_reader_that_takes_nothing_is_given_up_although_the_kernel_holds
 
 
 async def test_a_flood_of_pipelined_requests_is_held_back() -> None:
-    """While one is served, at most `ahead_bytes` and a read of the others are held; then all are answered."""
+    """While one is served, at most `ahead_bytes` and a read of the others are held; who sends more is let go, and so is
+    the target. What stays below is answered, all of it."""
     waiting = asyncio.Event()
 
     async def wait(talk: Conversation) -> None:
         await waiting.wait()
         await talk.send(answer())
 
-    flood = request() * 4000
-    async with serving({"alpha": Target(wait)}) as edge, edge.client() as client:
-        client.write(flood)
+    target = Target(wait)
+    async with serving({"alpha": target}) as edge, edge.client() as client, edge.client() as modest:
+        ahead = edge.gateway.limits.ahead_bytes // len(request())
+        modest.write(request())
         await until(lambda: len(edge.gateway.exchanges) == 1)
-        await asyncio.sleep(0.3)
-        (connection,) = edge.gateway.clients
-        assert len(connection._buffer) <= edge.gateway.limits.ahead_bytes + 256 * 1024 < len(flood)
+        (connection,) = (one for one in edge.gateway.clients if one._exchange is not None)
+        modest.write(request() * ahead)
+        await until(lambda: len(connection._buffer) == ahead * len(request()))
+        client.write(request() * 4000)
+        assert await client.closed()
+        await until(lambda: len(edge.gateway.exchanges) == 1 and target.open == 1)
         waiting.set()
-        assert {(await client.read()).status for _ in range(4000)} == {200}
+        assert {(await modest.read()).status for _ in range(1 + ahead)} == {200}
 
 
 async def test_limits_come_from_the_node_file() -> None:

@@ -311,10 +311,12 @@ async def test_bytes_of_requests_under_way_are_bounded() -> None:
         serving({"alpha": Target()}, limits=Limits(reserved_bytes=1_000_000)) as edge,
         edge.client() as slow,
     ):
-        slow.write(request(b"").replace(b"content-length: 0", b"content-length: 900000"))
+        slow.write(request(b"").replace(b"content-length: 0", b"content-length: 900001") + b"x" * 900_000)
         await until(lambda: edge.gateway.reserved_bytes == 900_000)
         async with edge.client() as client:
-            client.write(request(b"").replace(b"content-length: 0", b"content-length: 200000"))
+            client.write(
+                request(b"").replace(b"content-length: 0", b"content-length: 200001") + b"x" * 200_000
+            )
             assert (await client.read()).status == 503
 
 

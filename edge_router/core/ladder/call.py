@@ -74,12 +74,15 @@ def read(kind: str, body: bytes, fields: bytes = b"") -> Call | None:
     if never is None or not body or len(body) > MAX_CALL_BYTES:
         return None
     try:
-        members = json.loads(body, object_pairs_hook=_object)
+        # Decoded here: of bytes, json accepts surrogates, UTF-16 and what else is not UTF-8 (RFC 8259, section 8.1).
+        members = json.loads(body.decode(), object_pairs_hook=_object)
         if not isinstance(members, dict) or _is_barred(kind, never, members):
             return None
         text = _TEXTS[kind](members)
         if text is None:
             return None
+        text, model = text[:MAX_TEXT_CHARS], str(members.get("model", ""))
+        (text + model).encode()  # a lone surrogate may be escaped: that is JSON, and no text
         same = {name: value for name, value in members.items() if name not in DELIVERY}
         canonical = json.dumps(same, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     except (ValueError, RecursionError):
@@ -88,8 +91,8 @@ def read(kind: str, body: bytes, fields: bytes = b"") -> Call | None:
     options = members.get("stream_options")
     return Call(
         digest=hashlib.sha256(b"%b\n%b\n%b" % (kind.encode(), lines, canonical.encode())).digest(),
-        text=text[:MAX_TEXT_CHARS],
-        model=str(members.get("model", "")),
+        text=text,
+        model=model,
         stream=members.get("stream") is True,
         usage=isinstance(options, dict) and options.get("include_usage") is True,
     )

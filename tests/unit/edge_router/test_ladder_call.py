@@ -223,3 +223,18 @@ def test_usage_in_a_stream_is_noted() -> None:
     assert got is not None
     assert got.stream
     assert got.usage
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"model":"m","messages":[{"role":"user","content":"\xed\xa0\x80"}]}',
+        b'{"model":"m","messages":[{"role":"user","content":"\\ud800"}]}',
+        b'{"model":"\\udfff","messages":[{"role":"user","content":"hi"}]}',
+        '{"model":"m","messages":[{"role":"user","content":"hi"}]}'.encode("utf-16"),
+    ],
+    ids=["raw surrogate", "escaped surrogate", "in the model", "UTF-16"],
+)
+def test_what_is_no_text_is_not_read(body: bytes) -> None:
+    """What cannot be encoded again would break whoever compares or answers with it."""
+    assert read(Kind.CHAT, body) is None
