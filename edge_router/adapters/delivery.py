@@ -220,10 +220,13 @@ class Delivery(ABC):
         self._expect(finishing=verdict is Verdict.FINISHING, now=now)
 
     def _express(self, relay: Events, event: bytes) -> None:
-        """Let events of the same form as `event` pass the short way, where nobody else wants to see them."""
-        connection = self._connection
-        unseen = self._trace is None and self._watch is None and self._recovery is None
-        if unseen and isinstance(connection, UpstreamConnection):
+        """Let events of the form of `event` pass the short way, where nobody else wants to see them; and none of any
+        form behind half an event, or after the finish reason."""
+        if not isinstance(connection := self._connection, UpstreamConnection):
+            return
+        if not relay.ordinary:
+            connection.express = None
+        elif self._forms_left and self._trace is None and self._watch is None and self._recovery is None:
             form = relay.form(event)
             if form is not None:
                 self._forms_left -= 1

@@ -275,7 +275,7 @@ class Exchange(Moving):
         relay = self._relay
         assert relay is not None
         self._take(relay.feed(body, done))
-        if self._forms_left and self.chunked and type(relay) is Events:
+        if self.chunked and type(relay) is Events:
             self._express(relay, body)
 
     def lost(self, fault: Fault, code: int | None) -> None:

@@ -203,7 +203,12 @@ class Events:
 
     def form(self, event: bytes) -> Form | None:
         """What `event`, just passed on, has in common with those to come; None unless it was an ordinary one."""
-        return form_of(event) if self._passing and self._reader.ordinary else None
+        return form_of(event) if self.ordinary else None
+
+    @property
+    def ordinary(self) -> bool:
+        """Whether it goes on, with nothing held back: one more event like those before changes nothing."""
+        return self._passing and self._reader.ordinary
 
     def _fault(self, done: bool) -> Problem | None:
         reader = self._reader
