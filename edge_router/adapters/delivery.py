@@ -24,7 +24,7 @@ from edge_router.core.entrance import Permit
 from edge_router.core.ladder.watch import Watch
 from edge_router.core.messages import answer_head, refusal_fields
 from edge_router.core.recovery import Held, Recovery
-from edge_router.core.relay import FINISH_S, Events, Relay, Step, Verdict, Whole
+from edge_router.core.relay import FINISH_S, SHUTTING_DOWN, Events, Relay, Step, Verdict, Whole
 from edge_router.core.table import Candidate, RouteEntry
 from edge_router.core.tokens import NONE, Tokens, tokens_of
 from edge_router.core.wire import RequestHead, ResponseHead
@@ -340,10 +340,11 @@ class Delivery(ABC):
             trace.attempt_ended(self._response.status, problem.error, now, outcome=problem.outcome)
         event = b""
         if isinstance(relay, (Events, Held)) and not problem.told:
-            message = f"{self._candidate.target.id}: {problem.message}"
-            recovery = self._recovery
-            if recovery is not None and recovery.resumes:
-                message += f"; not resumed, for {recovery.impossible}"
+            message, recovery = problem.message, self._recovery
+            if problem is not SHUTTING_DOWN:
+                message = f"{self._candidate.target.id}: {message}"
+                if recovery is not None and recovery.resumes:
+                    message += f"; not resumed, for {recovery.impossible}"
             event = last_event(self._endpoint.kind, "stream_broken", message)
         self._end_broken(problem.error, event, now)
 
