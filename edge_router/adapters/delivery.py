@@ -24,7 +24,7 @@ from edge_router.core.held import Held
 from edge_router.core.ladder.watch import Watch
 from edge_router.core.messages import answer_head, refusal_fields
 from edge_router.core.recovery import Recovery
-from edge_router.core.relay import FINISH_S, Events, Relay, Step, Verdict, Whole
+from edge_router.core.relay import FINISH_S, SHUTTING_DOWN, Events, Relay, Step, Verdict, Whole
 from edge_router.core.table import Candidate, RouteEntry
 from edge_router.core.tokens import NONE, Tokens, tokens_of
 from edge_router.core.wire import RequestHead, ResponseHead
@@ -215,10 +215,13 @@ class Delivery(Attempt):
         self._expect(finishing=verdict is Verdict.FINISHING, now=now)
 
     def _express(self, relay: Events, event: bytes) -> None:
-        """Let events of the same form as `event` pass the short way, where nobody else wants to see them."""
-        connection = self._connection
-        unseen = self._trace is None and self._watch is None and self._recovery is None
-        if unseen and isinstance(connection, UpstreamConnection):
+        """Let events of the form of `event` pass the short way, where nobody else wants to see them; and none of any
+        form behind half an event, or after the finish reason."""
+        if not isinstance(connection := self._connection, UpstreamConnection):
+            return
+        if not relay.ordinary:
+            connection.express = None
+        elif self._forms_left and self._trace is None and self._watch is None and self._recovery is None:
             form = relay.form(event)
             if form is not None:
                 self._forms_left -= 1
@@ -332,10 +335,11 @@ class Delivery(Attempt):
             trace.attempt_ended(self._response.status, problem.error, now, outcome=problem.outcome)
         event = b""
         if isinstance(relay, (Events, Held)) and not problem.told:
-            message = f"{self._candidate.target.id}: {problem.message}"
-            recovery = self._recovery
-            if recovery is not None and recovery.resumes:
-                message += f"; not resumed, for {recovery.impossible}"
+            message, recovery = problem.message, self._recovery
+            if problem is not SHUTTING_DOWN:
+                message = f"{self._candidate.target.id}: {message}"
+                if recovery is not None and recovery.resumes:
+                    message += f"; not resumed, for {recovery.impossible}"
             event = last_event(self._endpoint.kind, "stream_broken", message)
         self._end_broken(problem.error, event, now)
 

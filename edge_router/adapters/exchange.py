@@ -21,10 +21,10 @@ from edge_router.core.attempts import (
 from edge_router.core.choose import Nobody
 from edge_router.core.error_body import TOLD_STATUSES, About, Told
 from edge_router.core.fault_filter import Effect
-from edge_router.core.messages import call_request, plain_request, told
+from edge_router.core.messages import call_request, plain_request
 from edge_router.core.promise import keeps
 from edge_router.core.reception import Turned
-from edge_router.core.relay import Events, Opaque, Relay, Whole, Withheld
+from edge_router.core.relay import SHUTTING_DOWN, Events, Opaque, Relay, Verdict, Whole, Withheld
 from edge_router.core.strategies import affinity
 from edge_router.core.table import Candidate
 from edge_router.core.transcript import RECOVERABLE
@@ -114,11 +114,17 @@ class Exchange(Moving):
     def stop(self) -> None:
         """The edge is going away and cannot wait: end the answer, in-band where it has begun."""
         self._limit_at = 0.0
-        if self._again is not None:
-            self._refuse(Refusal.UPSTREAM, f"the edge is going away ({told(self._failures)})")
-            return
-        self._drop_attempt()
-        self._lost(Fault.OWN, None, self._gateway.monotonic())
+        if self._again is None:
+            self._drop_attempt()
+            relay = self._relay
+            if relay is not None:
+                step = relay.cut(SHUTTING_DOWN)
+                if step.verdict is Verdict.COMPLETE or self._committed:
+                    self._take(step)
+                    return
+            self._failures += ((self._candidate.target.id, SHUTTING_DOWN.error),)
+            self._end_attempt(None, SHUTTING_DOWN.error, self._gateway.monotonic(), status=None)
+        self._refuse(Refusal.UPSTREAM, SHUTTING_DOWN.message)
 
     # ------------------------------------------------------------ after an error of the edge's own
 
@@ -301,7 +307,7 @@ class Exchange(Moving):
         relay = self._relay
         assert relay is not None
         self._take(relay.feed(body, done))
-        if self._forms_left and self.chunked and type(relay) is Events:
+        if self.chunked and type(relay) is Events:
             self._express(relay, body)
 
     def lost(self, fault: Fault, code: int | None) -> None:

@@ -124,11 +124,12 @@ class Gateway:
         self._accounts = Accounts()
         self._pools: dict[Origin, Pool] = {}
         self._server: asyncio.Server | None = None
-        self._closed = False
         self._id_prefix = f"{rng.getrandbits(48):012x}-".encode()
         self._ids = 0
         self.mode = EdgeMode.STALE
         registry.register(EdgeCollector(self))
+
+    _closed = False
 
     # ------------------------------------------------------------ life
 

@@ -103,14 +103,15 @@ class Moving(Resumption, Interpreted):
     def _lost(self, fault: Fault, code: int | None, now: float) -> None:
         """The attempt has come to nothing, or its answer to a stop."""
         classified = of_fault(self._phase, fault, code=code) or Classified(Outcome.FAILED)
+        outcome = None if fault is Fault.OWN else classified.outcome
         error = error_token(self._phase, fault)
         if self._relay is not None:
-            problem = Problem(classified.outcome, error, classified.detail)
+            problem = Problem(outcome, error, classified.detail)
             step = self._relay.cut(problem)
             if step.verdict is Verdict.COMPLETE or self._committed:
                 self._take(step)
                 return
-        self._fail(None if fault is Fault.OWN else classified.outcome, error, now)
+        self._fail(outcome, error, now)
 
     def _fail(self, outcome: Outcome | None, error: str, now: float) -> None:
         """The attempt brought nothing that a client could see."""

@@ -13,7 +13,7 @@ from edge_router.core.choose import Nobody
 from edge_router.core.cooling import UNSAID
 from edge_router.core.ladder.watch import BROKEN_PROMISE
 from edge_router.core.recovery import DIVERGED, How, Recovery
-from edge_router.core.relay import Relay
+from edge_router.core.relay import SHUTTING_DOWN, Relay
 from edge_router.core.table import Candidate, StreamRules
 from shared.vocabulary.terms import Outcome
 
@@ -61,7 +61,7 @@ class Resumption(Delivery):
         assert self._relay is not None
         problem = self._relay.problem
         assert problem is not None
-        if not recovery.resumes or problem is BROKEN_PROMISE:
+        if not recovery.resumes or problem is BROKEN_PROMISE or problem is SHUTTING_DOWN:
             return False
         if recovery.how is not None and problem.error == DIVERGED:
             self._gateway.figures.recovered(recovery.how, "diverged")
@@ -88,8 +88,11 @@ class Resumption(Delivery):
             super()._refuse(refusal, message)
             return
         # The client has the head of an answer and some of it: what would have been an error is said in-band.
-        self._gateway.figures.recovered("none", "no_target")
-        said = f"the stream could not be resumed: {message}"
+        if message == SHUTTING_DOWN.message:
+            said = message
+        else:
+            self._gateway.figures.recovered("none", "no_target")
+            said = f"the stream could not be resumed: {message}"
         event = last_event(self._endpoint.kind, "stream_broken", said)
         self._end_broken(self._failures[-1][1], event, self._gateway.monotonic())
 

@@ -81,7 +81,7 @@ def _read_config(raw: bytes) -> HeldConfig:
         config = FleetConfig.from_wire(raw)
     except ValidationError as error:
         raise Unreadable("malformed", _first(error)) from None
-    for path, problem in problems(config.fleet):
+    for path, problem in problems(config.fleet, in_force=True):
         raise Unreadable("malformed", f"{'.'.join(map(str, path))}: {problem}")
     return HeldConfig(config, raw, sha256_hex(raw))
 

@@ -95,8 +95,13 @@ def answer_head(
 def translated_head(head: ResponseHead, content_type: bytes) -> ResponseHead:
     """The head of an answer whose content is written anew: what the target said of its own content is left out,
     and the length is not known yet."""
-    forward = b"content-type: %b\r\n%b" % (content_type, _OF_CONTENT.sub(b"", head.forward))
-    return head._replace(content_length=None, forward=forward, lines=b"")
+    own = b"content-type: %b\r\n" % content_type
+    return head._replace(
+        content_length=None,
+        forward=own + _OF_CONTENT.sub(b"", head.forward),
+        forward_call=own + _OF_CONTENT.sub(b"", head.forward_call),
+        lines=b"",
+    )
 
 
 _OF_CONTENT: Final = re.compile(

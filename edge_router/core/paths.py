@@ -7,7 +7,8 @@
                                             the last colon counts
 
 A model's name from a path is only ever compared with the configured ones: no target's path is made of it. Google's
-clients may show their key in the query; it is taken out there, with every other parameter that is a credential.
+clients may show their key in the query; it is taken out there, with every other parameter that is a credential. Other
+dialects know no key in the query: at their paths it counts for nothing, and does not go to a provider either.
 Sources: "Gemini API: REST reference", "Standard query parameters" (Google Cloud APIs).
 """
 
@@ -42,7 +43,8 @@ class Asking(NamedTuple):
 def asked_by(path: bytes, query: bytes, client: Dialect) -> Asking:
     """What `path` and `query` ask for; `client` is whose client it seems to be by its fields."""
     if not path.startswith(_MODELS):
-        return Asking(ENDPOINTS.get(path), query=query)
+        endpoint = ENDPOINTS.get(path)
+        return Asking(endpoint, query=query if endpoint is None else _bare(query))
     beta = path.startswith(b"/v1beta")
     name = path[_MODELS_BETA_LENGTH if beta else _MODELS_LENGTH :]
     if name.startswith(b"/"):
@@ -70,7 +72,16 @@ def dialect_at(path: bytes) -> Dialect:
 _MODELS: Final = (b"/v1/models", b"/v1beta/models")
 _MODELS_LENGTH, _MODELS_BETA_LENGTH = map(len, _MODELS)
 _STREAM: Final = GEMINI_METHODS[b"streamGenerateContent"]
-_CREDENTIALS: Final = frozenset({"key", "access_token", "oauth_token", "$key"})
+_KEYS: Final = frozenset({"key", "$key"})
+"""Google's, by which a client may show its own."""
+_CREDENTIALS: Final = _KEYS | {
+    "access_token",
+    "oauth_token",
+    "api_key",
+    "api-key",
+    "apikey",
+    "subscription-key",
+}
 _ALT: Final = frozenset({"alt", "$alt"})
 _RESHAPING: Final = frozenset({"fields", "$fields", "callback", "$callback"})
 """They make another answer of it than the one that was promised: a part, or a script."""
@@ -108,9 +119,9 @@ def _without_credentials(query: bytes) -> tuple[bytes, bytes, list[bytes], str]:
         return b"", key, formats, reshaping
     for pair in query[1:].split(b"&"):
         name, _, value = pair.partition(b"=")
-        plain = unquote_to_bytes(name.replace(b"+", b" ")).decode("latin-1").strip().lower()
+        plain = _plain(name)
         if plain in _CREDENTIALS:
-            key = key or (unquote_to_bytes(value) if plain.endswith("key") else b"")
+            key = key or (unquote_to_bytes(value) if plain in _KEYS else b"")
         elif plain in _ALT:
             formats.append(unquote_to_bytes(value))
         elif plain in _RESHAPING:
@@ -118,6 +129,21 @@ def _without_credentials(query: bytes) -> tuple[bytes, bytes, list[bytes], str]:
         elif pair:
             kept.append(pair)
     return b"?" + b"&".join(kept) if kept else b"", key, formats, reshaping
+
+
+def _bare(query: bytes) -> bytes:
+    """`query` without credentials, otherwise as it came."""
+    if not query:
+        return query
+    pairs = query[1:].split(b"&")
+    kept = [pair for pair in pairs if _plain(pair.partition(b"=")[0]) not in _CREDENTIALS]
+    if len(kept) == len(pairs):
+        return query
+    return b"?" + b"&".join(kept) if kept else b""
+
+
+def _plain(name: bytes) -> str:
+    return unquote_to_bytes(name.replace(b"+", b" ")).decode("latin-1").strip().lower()
 
 
 def _format_objection(endpoint: Endpoint, formats: list[bytes]) -> str:

@@ -54,6 +54,10 @@ class Problem(NamedTuple):
     told: bool = False
 
 
+SHUTTING_DOWN: Final = Problem(None, "proxy_internal_error", "the edge is shutting down")
+"""The edge's own ending of an answer that its target was still giving."""
+
+
 class Step(NamedTuple):
     """Content that may go on, and what that means."""
 
@@ -201,9 +205,14 @@ class Events:
         self.problem = problem
         return Step(b"", Verdict.BROKEN)
 
+    @property
+    def ordinary(self) -> bool:
+        """Whether it goes on, with nothing held back: one more event like those before changes nothing."""
+        return self._passing and self._reader.ordinary
+
     def form(self, event: bytes) -> Form | None:
         """What `event`, just passed on, has in common with those to come; None unless it was an ordinary one."""
-        return form_of(event) if self._passing and self._reader.ordinary else None
+        return form_of(event) if self.ordinary else None
 
     def _fault(self, done: bool) -> Problem | None:
         reader = self._reader

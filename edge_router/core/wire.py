@@ -45,6 +45,8 @@ _HOP_BY_HOP: Final = frozenset(
 )
 """RFC 9110, section 7.6.1, and the framing, which is always our own."""
 _CREDENTIALS: Final = frozenset({b"authorization", b"x-api-key", b"api-key", b"x-goog-api-key"})
+_ALSO_CREDENTIALS: Final = frozenset({b"ocp-apim-subscription-key", b"apikey"})
+"""By which nobody is known here."""
 _SAID_BY_PROXIES: Final = frozenset(
     {b"forwarded", b"via", b"x-real-ip", b"host", b"expect", b"http2-settings"}
 )
@@ -54,7 +56,7 @@ _NOT_FOR_PROVIDERS: Final = frozenset(
 )
 """A model provider gets the target's credentials, so nothing of the client's account may go along; and
 answers must come uncompressed, because every event of them is inspected."""
-_REQUEST_STRIP: Final = _HOP_BY_HOP | _CREDENTIALS | _SAID_BY_PROXIES | _TRACE
+_REQUEST_STRIP: Final = _HOP_BY_HOP | _CREDENTIALS | _ALSO_CREDENTIALS | _SAID_BY_PROXIES | _TRACE
 _REQUEST_STRIP_MODEL: Final = _REQUEST_STRIP | _NOT_FOR_PROVIDERS
 _ANSWER_STRIP: Final = _HOP_BY_HOP | {b"alt-svc", b"proxy-status", b"cache-status"}
 _NOT_FOR_CLIENTS: Final = frozenset(
@@ -85,7 +87,7 @@ class RequestHead(NamedTuple):
     asking: Asking
     """Which endpoint that is, and what it says of the call."""
     query: bytes
-    """With its `?`, or empty; without credentials where the endpoint takes them there."""
+    """With its `?`, or empty; without credentials at a model endpoint."""
     http_1_0: bool
     content_length: int | None
     keep_alive: bool

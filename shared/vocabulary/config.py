@@ -234,9 +234,10 @@ Problem = tuple[tuple[str | int, ...], str]
 """Path of the faulty value from the top of the fleet, and what is wrong with it."""
 
 
-def problems(fleet: Fleet) -> list[Problem]:
-    """Every cross-reference, uniqueness and timing fault of `fleet`, in the order of the file."""
-    return list(_problems(fleet))
+def problems(fleet: Fleet, *, in_force: bool = False) -> list[Problem]:
+    """Every cross-reference, uniqueness and timing fault of `fleet`, in the order of the file. `in_force`: without
+    those that harm nobody and were no faults once, for whoever reads what was accepted before."""
+    return [*_problems(fleet), *(() if in_force else _key_problems(fleet))]
 
 
 def _problems(fleet: Fleet) -> Iterator[Problem]:
@@ -266,6 +267,18 @@ def _problems(fleet: Fleet) -> Iterator[Problem]:
         yield ("policy", "health", "quality_drain_permille"), "must not be above quality_degraded_permille"
     for at, what in drill_problems(fleet.drills, regions):
         yield ("drills", *at), what
+
+
+def _key_problems(fleet: Fleet) -> Iterator[Problem]:
+    routes = [route.id for route in fleet.routes]
+    reached: dict[str, bool] = {"*": True}
+    for i, key in enumerate(fleet.client_keys):
+        for j, pattern in enumerate(key.routes):
+            # Keys are many, and what they may ask for is of few kinds.
+            if pattern not in reached:
+                reached[pattern] = any(fnmatchcase(route, pattern) for route in routes)
+            if not reached[pattern]:
+                yield ("client_keys", i, "routes", j), f"no route matches {pattern!r}"
 
 
 def _monitor_problems(fleet: Fleet, regions: set[str], targets: set[str]) -> Iterator[Problem]:

@@ -243,6 +243,9 @@ class Node(ConfigModel):
 
     @model_validator(mode="after")
     def _entrance(self) -> "Node":
+        listen = self.listen
+        if listen is not None and listen == self.admin_listen and not listen.endswith(":0"):
+            raise ValueError("admin_listen is the same address as listen: give it a port of its own")
         if self.role is not Role.EDGE:
             for field in ("limits", "listen_tls", "target_tls"):
                 if getattr(self, field) != type(self).model_fields[field].default:

@@ -117,3 +117,53 @@ async def test_a_stream_cut_on_it_ends_in_band(taken: list[bytes]) -> None:
         assert b"stream_broken" in got.body
         assert b"w99" not in got.body
     assert taken
+
+
+@pytest.mark.parametrize("at", [9, 40, -1])
+async def test_half_an_event_ends_it_until_the_stream_is_plain_again(taken: list[bytes], at: int) -> None:
+    """A whole event in a packet of its own, between the halves of another, does not overtake the first half."""
+    half = delta(" w99")
+    chunks = [chunk(event) for event in WORDS]
+    halves = chunk(half[:at]), chunk(delta(" between")), chunk(half[at:])
+    async with serving({"alpha": Target(_one_by_one(*chunks, *halves, *chunks, END))}) as edge:
+        got = await edge.ask(STREAM)
+        assert not got.clean
+        assert got.body.startswith(b"".join(WORDS))
+        assert b"between" not in got.body
+        assert edge.metric("leeward_edge_attempts_total", target="alpha", outcome="GARBLED") == 1
+    assert taken
+    assert all(b"between" not in data for data in taken)
+
+
+async def test_it_is_taken_again_behind_an_event_in_two_halves(taken: list[bytes]) -> None:
+    """The halves are read whole, what follows passes as before."""
+    half = delta(" w99")
+    chunks = [chunk(event) for event in WORDS]
+    end = chunk(delta(finish="stop") + DONE) + END
+    talk = _one_by_one(*chunks, chunk(half[:40]), chunk(half[40:]), *chunks[1:], end)
+    async with serving({"alpha": Target(talk)}) as edge:
+        got = await edge.ask(STREAM)
+        assert got.clean
+        assert got.body == b"".join((*WORDS, half, *WORDS[1:], delta(finish="stop"), DONE))
+    assert len(taken) > len(WORDS) * 3 // 2
+
+
+async def test_behind_a_finish_reason_nothing_puts_the_end_off(taken: list[bytes]) -> None:
+    """Text that comes after it renews no idle time: the answer is over when its 2 s are."""
+
+    async def act(talk: Conversation) -> None:
+        await talk.send(STREAM_HEAD)
+        for event in WORDS:
+            await talk.send(chunk(event), pause_s=BETWEEN_S)
+        await talk.send(chunk(delta(finish="stop")), pause_s=0.05)
+        for _ in range(40):
+            await talk.send(chunk(delta(" after")), pause_s=0.1)
+        await talk.hang()
+
+    async with serving({"alpha": Target(act)}, World(timeouts={"idle_s": 30.0, "total_s": 60.0})) as edge:
+        async with asyncio.timeout(3.5):
+            got = await edge.ask(STREAM)
+        assert got.clean
+        assert got.body.endswith(DONE)
+    assert taken
+    assert all(b"after" not in data for data in taken)

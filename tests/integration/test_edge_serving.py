@@ -2,19 +2,26 @@
 
 import asyncio
 import json
+from contextlib import AsyncExitStack
+from typing import Any
 
 import pytest
 
+from edge_router.core.admission import CLEAN
 from edge_router.core.limits import Limits
 from edge_router.core.table import ResolvedCredential
 from tests.support.data_path import (
     CALL,
     COMPLETION,
+    END,
+    STREAM,
+    STREAM_HEAD,
     Conversation,
     Target,
     World,
     answer,
     chunk,
+    delta,
     request,
     serving,
     until,
@@ -340,6 +347,78 @@ async def test_drain_finishes_what_is_under_way_and_takes_nothing_new() -> None:
         with pytest.raises(ConnectionError):
             async with edge.client():
                 pass
+
+
+@pytest.mark.parametrize("more", [{}, {"stream_recovery": "resume"}])
+async def test_the_edges_own_ending_is_not_its_targets(more: dict[str, Any]) -> None:
+    """A drain that ends streams says in-band who ended them, asks nobody else, and no target is the worse for it."""
+
+    async def act(talk: Conversation) -> None:
+        await talk.send(STREAM_HEAD + chunk(delta(role=True)) + chunk(delta("hello")))
+        await talk.hang()
+
+    targets = {"alpha": Target(act), "beta": Target()}
+    where = World(tiers=[["alpha"], ["beta"]], route=more)
+    async with serving(targets, where) as edge, AsyncExitStack() as stack:
+        clients = [await stack.enter_async_context(edge.client()) for _ in range(5)]
+        for client in clients:
+            client.write(request(STREAM))
+            await client.reader.readuntil(b"hello")
+        await edge.gateway.drain(0.0)
+        for client in clients:
+            rest = await client.reader.read()
+            assert b'"message":"the edge is shutting down"' in rest
+            assert not rest.endswith(END)
+        alpha = next(lane for lane in edge.gateway.lanes() if lane.entry.id == "alpha")
+        assert (alpha.totals, alpha.admission, alpha.inflight) == ({}, CLEAN, 0)
+    assert not targets["beta"].seen
+
+
+async def test_a_request_that_a_drain_ends_is_told_so() -> None:
+    """Before anything of an answer: the edge's own error, and nothing against the target."""
+
+    async def act(talk: Conversation) -> None:
+        await talk.hang()
+
+    target = Target(act)
+    async with serving({"alpha": target}) as edge, edge.client() as client:
+        client.write(request())
+        await until(lambda: len(target.seen) == 1)
+        await edge.gateway.drain(0.0)
+        got = await client.read()
+        assert (got.status, b"the edge is shutting down" in got.body) == (502, True)
+        assert got.fields["proxy-status"].startswith("leeward; error=proxy_internal_error")
+        alpha = next(iter(edge.gateway.lanes()))
+        assert (alpha.totals, alpha.admission) == ({}, CLEAN)
+
+
+MESSAGE = (
+    b'{"id":"m","type":"message","role":"assistant","model":"x","content":[{"type":"text","text":"hi"}],'
+    b'"stop_reason":"end_turn","usage":{"input_tokens":1,"output_tokens":1}}'
+)
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "body"),
+    [
+        ("200 OK", "application/json", MESSAGE),
+        ("400 Bad Request", "application/json", b'{"type":"error","error":{"type":"x","message":"no"}}'),
+        ("404 Not Found", "text/html", b"<html>no</html>"),
+    ],
+)
+async def test_a_translated_answer_is_described_as_it_is(status: str, kind: str, body: bytes) -> None:
+    """What the target said of its own content is not said of what is written anew."""
+    coded = "" if status.startswith("200") else "content-encoding: gzip\r\n"
+    stale = 'etag: "x"\r\ncontent-md5: abc\r\nlast-modified: x\r\ndigest: y\r\ncontent-language: z\r\n'
+    target = Target(answer(body, status=status, fields=coded + stale + "x-kept: 1\r\n", kind=kind))
+    async with serving({"a": target}, World(dialect="anthropic")) as edge:
+        got = await edge.ask()
+    assert got.status == int(status[:3])
+    json.loads(got.body)
+    said = {name: value for name, value in got.fields.items() if name.startswith("content-")}
+    assert said == {"content-type": "application/json", "content-length": str(len(got.body))}
+    assert not {"etag", "last-modified", "digest"} & got.fields.keys()
+    assert got.fields["x-kept"] == "1"
 
 
 async def test_what_each_route_carries_is_measured() -> None:

@@ -22,9 +22,12 @@ from shared.clock import SystemClock
 from shared.supervise import Supervisor
 from shared.telemetry import NoTelemetry, Telemetry
 from shared.vocabulary.base import NO_VERSION
+from shared.vocabulary.client_key import ClientKey
 from shared.vocabulary.config import Fleet, FleetConfig
 
 KEY = "dev"
+REACHES_NOTHING = ClientKey(id="other", sha256=hashlib.sha256(b"other").hexdigest(), routes=("none-*",))
+"""No file may say so, but a stored fleet whose route has gone."""
 CALL = b'{"model":"chat","messages":[{"role":"user","content":"hi"}]}'
 STREAM = b'{"model":"chat","stream":true,"messages":[]}'
 COMPLETION = (
@@ -337,7 +340,6 @@ def fleet_of(ports: Mapping[str, int], world: World) -> Fleet:
     }
     keys = [
         {"id": "dev", "sha256": hashlib.sha256(KEY.encode()).hexdigest()},
-        {"id": "other", "sha256": hashlib.sha256(b"other").hexdigest(), "routes": ["none-*"]},
         *({"id": key, "sha256": hashlib.sha256(key.encode()).hexdigest()} for key in world.more_keys),
         *({**rest, "sha256": hashlib.sha256(key.encode()).hexdigest()} for key, rest in _keys(world)),
     ]
@@ -371,6 +373,7 @@ async def serving(
     for target in targets.values():
         await target.start()
     fleet = fleet_of({name: target.port for name, target in targets.items()}, world or World())
+    fleet = fleet.model_copy(update={"client_keys": (*fleet.client_keys, REACHES_NOTHING)})
     config = FleetConfig(config_version=1, fleet=fleet)
     registry = CollectorRegistry()
     async with Supervisor() as supervisor:

@@ -235,6 +235,12 @@ Delta = Begun | Said | Thought | Calls | Arguments | Stopped | Counted | Failure
 _Read = TypeVar("_Read")
 _UNKNOWN: Final = re.compile(r"Object contains unknown field `(.*?)`(?: - at `\$\.?(.*?)`)?$")
 
+_REFUSED: Final = re.compile(
+    r"(?:Expected `null`, got `.*?`|Invalid (?:enum )?value (?P<value>.*?)) - at `\$\.(?P<field>.*?)`$",
+    re.DOTALL,
+)
+_MOST_SHOWN: Final = 64
+
 
 def read_request(body: bytes, decoder: "msgspec.json.Decoder[_Read]") -> _Read:
     """The request that `body` is. Raises Untranslatable, naming a field that the reader does not know."""
@@ -246,11 +252,16 @@ def read_request(body: bytes, decoder: "msgspec.json.Decoder[_Read]") -> _Read:
 
 def untranslatable(error: Exception) -> Untranslatable:
     """What is wrong about a request, by the decoder's words for it."""
-    unknown = _UNKNOWN.search(str(error))
-    if unknown is None:
-        return Untranslatable(f"the request cannot be translated: {error}")
-    field, place = unknown.groups()
-    where = f"{place}.{field}" if place else field
+    said = str(error)
+    unknown, refused = _UNKNOWN.search(said), _REFUSED.match(said)
+    if unknown is not None:
+        field, place = unknown.groups()
+        where = f"{place}.{field}" if place else field
+    elif refused is not None:
+        value = refused["value"]
+        where = refused["field"] if value is None else f"{refused['field']} = {value[:_MOST_SHOWN]}"
+    else:
+        return Untranslatable(f"the request cannot be translated: {said}")
     return Untranslatable(f"{where} cannot be said to a target of another dialect")
 
 

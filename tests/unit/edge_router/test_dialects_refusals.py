@@ -254,6 +254,25 @@ def test_a_client_of_another_dialect_is_told_its_own_name_for_the_field() -> Non
         translated(Kind.MESSAGES, {**least(Kind.MESSAGES), "top_k": 3}, Dialect.OPENAI)
 
 
+@pytest.mark.parametrize(
+    ("kind", "more", "named"),
+    [
+        (Kind.RESPONSES, {"previous_response_id": "resp_1"}, "previous_response_id"),
+        (Kind.RESPONSES, {"tools": [{"type": "web_search"}]}, "tools[0].type = 'web_search'"),
+        (Kind.CHAT, {"tools": [{"type": "custom"}]}, "tools[0].type = 'custom'"),
+        (Kind.CHAT, turn({"type": "input_audio"}), "messages[0].content[0].type = 'input_audio'"),
+        (Kind.CHAT, {"tools": [{"type": "x" * 999}]}, f"tools[0].type = '{'x' * 63}"),
+    ],
+)
+def test_a_refused_field_is_named_and_no_type_of_a_reader_is(
+    kind: Kind, more: dict[str, Any], named: str
+) -> None:
+    """The client learns what it said that has no translation, not how the reader declares it."""
+    with pytest.raises(Untranslatable) as told:
+        translated(kind, {**least(kind), **more}, Dialect.ANTHROPIC)
+    assert str(told.value) == f"{named} cannot be said to a target of another dialect"
+
+
 def test_schemas_are_not_followed_without_end() -> None:
     schema: dict[str, Any] = {"type": "STRING"}
     for _ in range(80):

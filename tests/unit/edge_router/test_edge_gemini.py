@@ -82,6 +82,7 @@ def test_the_list_is_in_the_clients_own_shape(client: Dialect) -> None:
         (b"?%6Bey=secret", b"", b"secret"),
         (b"?KEY=secret&access_token=x&oauth_token=y", b"", b"secret"),
         (b"?key=se%63ret&key=other", b"", b"secret"),
+        (b"?api_key=secret&a=1", b"?a=1", b""),
         (b"?", b"", b""),
     ],
 )
@@ -89,6 +90,29 @@ def test_no_key_stays_in_a_query(query: bytes, rest: bytes, key: bytes) -> None:
     """However it is written; what is not a credential goes on."""
     asking = asked(b"/v1beta/models/m:generateContent", query)
     assert (asking.query, asking.key, asking.objection) == (rest, key, "")
+
+
+@pytest.mark.parametrize(
+    "path", [b"/v1/chat/completions", b"/v1/embeddings", b"/v1/responses", b"/v1/messages"]
+)
+@pytest.mark.parametrize(
+    ("query", "rest"),
+    [
+        (b"?key=secret", b""),
+        (b"?a=1&api_key=secret&b=2", b"?a=1&b=2"),
+        (b"?Api-Key=secret&%61ccess_token=x&apikey=y&subscription-key=z&oauth_token=o", b""),
+        (
+            b"?api-version=2024-10-21&beta=true&alt=x&fields=y",
+            b"?api-version=2024-10-21&beta=true&alt=x&fields=y",
+        ),
+        (b"?&a", b"?&a"),
+    ],
+)
+def test_no_credential_goes_on_in_the_query_of_any_model_call(path: bytes, query: bytes, rest: bytes) -> None:
+    """In other dialects it is nobody's key; everything else stays as it was written."""
+    asking = asked(path, query)
+    assert (asking.query, asking.key) == (rest, b"")
+    assert asked(b"/plain", query).query == query
 
 
 def test_a_key_counts_wherever_google_clients_show_it() -> None:

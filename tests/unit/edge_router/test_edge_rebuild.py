@@ -8,8 +8,8 @@ from edge_router.core.holdings import read_config
 from edge_router.core.known import CONFIGS_KEPT, Known, KnownEntries
 from edge_router.core.rebuild import TableBuilder
 from edge_router.core.table import Unsafe, build_table
-from shared.vocabulary.base import NO_VERSION, Version
-from shared.vocabulary.config import FleetConfig
+from shared.vocabulary.base import NO_VERSION, Version, canonical_json
+from shared.vocabulary.config import FleetConfig, problems
 from shared.vocabulary.decision import Decision
 from tests.support.edge_worlds import ROUTES, config_bytes, document
 
@@ -108,3 +108,13 @@ def test_entries_of_two_configurations_are_kept() -> None:
     assert known.of(configs[1], _never) is made[1]  # type: ignore[arg-type]
     assert known.at(0) is None
     assert CONFIGS_KEPT == 2
+
+
+def test_a_stored_key_whose_route_has_gone_is_no_reason_to_refuse_a_configuration() -> None:
+    """Files with such a key are refused; what was accepted before is served by."""
+    key = {"id": "app", "sha256": "a" * 64, "routes": ["gone"]}
+    whole = CONFIG.model_dump(mode="json")
+    whole["fleet"]["client_keys"] = [key]
+    whole["config_version"] = 99
+    fleet = read_config(canonical_json(whole)).config.fleet
+    assert [where for where, _ in problems(fleet)] == [("client_keys", 0, "routes", 0)]

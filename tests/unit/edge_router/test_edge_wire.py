@@ -45,6 +45,17 @@ def test_a_head_is_read_into_what_a_request_needs() -> None:
 
 
 @pytest.mark.parametrize(
+    "name",
+    ["Authorization", "X-Api-Key", "Api-Key", "X-Goog-Api-Key", "Ocp-Apim-Subscription-Key", "APIKEY"],
+)
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/messages", "/plain"])
+def test_no_credential_of_a_client_goes_to_a_target(name: str, path: str) -> None:
+    """Under any name by which providers and their gateways take one, on any path."""
+    got = parse_request_head(head(f"{name}: Bearer secret", "X-Other: 1", line=f"POST {path} HTTP/1.1"))
+    assert got.forward == b"x-other: 1\r\n"
+
+
+@pytest.mark.parametrize(
     ("fields", "keep"),
     [
         ((), True),

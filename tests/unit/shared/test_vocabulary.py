@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from ops.local.fleet import local_fleet
 from shared.vocabulary.base import NO_VERSION, Version, canonical_json, sha256_hex
+from shared.vocabulary.client_key import ClientKey
 from shared.vocabulary.config import (
     Fleet,
     FleetConfig,
@@ -289,6 +290,8 @@ def test_a_sound_fleet_has_no_problems():
 
 HTTP = (target(dialect=Dialect.HTTP), target("beta", dialect=Dialect.HTTP))
 BY_PATH = RouteMatch(paths=("/x",))
+KEY = ClientKey(id="app", sha256="a" * 64)
+"""For all routes, also where there are none."""
 
 
 @pytest.mark.parametrize(
@@ -318,6 +321,7 @@ BY_PATH = RouteMatch(paths=("/x",))
         ({"routes": (route(degradation=down_to("light"), tiers=ALPHA), route("light", tiers=(RouteTier(targets=("beta",)),), match=RouteMatch(paths=("/x",)))), "targets": (target(), target("beta", dialect=Dialect.HTTP))}, "routes.0.degradation.step_down: route 'light' takes no model calls"),
         ({"routes": (route(tiers=ALPHA, residency=("us-east",), degradation=down_to("light")), route("light"))}, "routes.0.degradation.step_down: route 'light' has targets in eu-west, where this route's residency does not allow any"),
         ({"routes": (route(match=RouteMatch(paths=("/x",)), check_json=True),), "targets": (target(dialect=Dialect.HTTP), target("beta", dialect=Dialect.HTTP))}, "routes.0.check_json: is for model calls: this route has no models"),
+        ({"client_keys": (KEY.model_copy(update={"routes": ("ch*", "chta")}), KEY.model_copy(update={"id": "other"}))}, "client_keys.0.routes.1: no route matches 'chta'"),
         ({"policy": Policy(hold_down_s=5, hold_down_cap_s=1)}, "policy.hold_down_cap_s: must be at least hold_down_s"),
         ({"policy": Policy(ramp_permille=(300, 100, 1000))}, "policy.ramp_permille: must rise strictly and end at 1000"),
         ({"policy": Policy(ramp_permille=(100, 300))}, "policy.ramp_permille: must rise strictly and end at 1000"),
@@ -374,6 +378,10 @@ def test_a_bus_may_be_written_short(short):
         ({"role": "control-plane"}, "needs etcd"),
         ({"role": "control-plane", "etcd": {"endpoints": ["e:1"]}}, "needs the buses"),
         ({"role": "edge", "buses": {"r": "b:1"}}, "needs listen"),
+        (
+            {"role": "edge", "buses": {"r": "b:1"}, "listen": "h:1", "admin_listen": "h:1"},
+            "admin_listen is the same address as listen",
+        ),
         ({"role": "edge", "listen": "h:1"}, "no entry for this node's region"),
         ({"role": "prober", "buses": {"elsewhere": "b:1"}}, "no entry for this node's region"),
     ],
