@@ -1,13 +1,14 @@
 """`make bench-edge`: the edge against its peers, each pinned to the same core in turn, load and upstream on another.
 
-The edge runs with everything on: routing by model, keys, credentials, breakers, budget, windows, metrics, and a trace of
-one request in a hundred, sent to a sink. Rounds are interleaved, so that whatever else the machine does falls on all
+The edge runs with everything on: routing by model, keys, credentials, breakers, budget, windows, metrics, and traces of
+one request in a hundred, at most 20 a second, sent to a sink. Rounds are interleaved, so that whatever else the machine does falls on all
 alike; of the rounds the median counts.
 
     BENCH_ONLY      sections, with commas: speed, streams, size, swap, memory, prompt; all where it is not set
     BENCH_ROUNDS    3      BENCH_SECONDS  4, of each round
     BENCH_REQUESTS  1000000, of the section `memory`
     BENCH_LITELLM   1 installs LiteLLM into .cache/litellm as another peer; one that is there is used
+    BENCH_SAMPLER   0.01 traces so many requests without the ceiling of 20 a second
     BENCH_JSON      a file for the figures: an object for each proxy and section, and `ratios`
 """
 
