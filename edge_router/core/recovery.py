@@ -22,9 +22,10 @@ from typing import Final
 import msgspec
 
 from edge_router.core.body import Asked
+from edge_router.core.decoding import UNREADABLE
 from edge_router.core.endpoints import Kind
 from edge_router.core.held import Held
-from edge_router.core.relay import HOLD_BYTES, Events, Problem, Relay, Step, Verdict
+from edge_router.core.relay import Events, Problem, Relay, Step, Verdict
 from edge_router.core.rewrite import asking_usage, continued
 from edge_router.core.sse import EVENT_END, LINE_END, MAX_EVENT_BYTES
 from edge_router.core.table import StreamRules
@@ -48,8 +49,6 @@ the answer is not going on but starting over."""
 _DONE: Final = b"[DONE]"
 _EVENT: Final = msgspec.json.Decoder(Json)
 _HOLD: Final = Step(b"", Verdict.HOLD)
-_UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-"""A check that skips most of an event passes what cannot be decoded whole: half a surrogate pair, say."""
 
 
 class How(StrEnum):
@@ -185,32 +184,12 @@ class Attended(Events):
 
     def _read(self, content: bytes, done: bool) -> Step:
         """What may go on of content in the client's dialect."""
-        reader = self._reader
         passed = self._passed(content)
         if self.problem is None:
             self.problem = self._fault(done)
             if self.problem is not None and self._recovery.resumes:
                 self.problem = self.problem._replace(told=False)
-        if not self._passing:
-            if self.problem is not None and not reader.substance:
-                return Step(b"", Verdict.BROKEN)
-            self._held.append(passed)
-            self._size += len(passed)
-            if not reader.substance and self._size <= HOLD_BYTES:
-                return _HOLD
-            passed = b"".join(self._held)
-            self._held.clear()
-            self._passing = True
-        return self._step(passed, done)
-
-    def _step(self, passed: bytes, done: bool) -> Step:
-        if self.problem is not None:
-            return Step(passed, Verdict.BROKEN)
-        if done:
-            return Step(passed + self._ending(), Verdict.COMPLETE)
-        if self._reader.finished or self._reader.ended:
-            return Step(passed, Verdict.FINISHING)
-        return Step(passed, Verdict.PASS)
+        return self._onward(passed, done)
 
     def _passed(self, content: bytes) -> bytes:
         """What may go on of the events that are whole now."""
@@ -258,7 +237,7 @@ class Attended(Events):
                 return b""
             if transcript is not None:
                 transcript.note(event, read(self._kind, event, name))
-        except _UNREADABLE:
+        except UNREADABLE:
             if transcript is not None:
                 transcript.give_up("an event that cannot be read had come")
         return raw
@@ -342,7 +321,7 @@ class Resumed(Attended):
             return self._diverges("it ended before it had caught up")
         try:
             return self._follows(name, data)
-        except _UNREADABLE:
+        except UNREADABLE:
             return self._diverges("it has an event that cannot be read")
 
     def _follows(self, name: str, data: bytes) -> bytes:

@@ -180,6 +180,11 @@ class Events:
         reader = self._reader
         content = reader.feed(content)
         self.problem = self._fault(done)
+        return self._onward(content, done)
+
+    def _onward(self, content: bytes, done: bool) -> Step:
+        """What of `content` goes on: nothing before there is something of an answer, and then all that was held."""
+        reader = self._reader
         if not self._passing:
             if self.problem is not None and not reader.substance:
                 return Step(b"", Verdict.BROKEN)

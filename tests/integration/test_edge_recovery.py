@@ -16,6 +16,7 @@ from tests.support.data_path import (
     END,
     STREAM,
     STREAM_HEAD,
+    Act,
     Answer,
     Conversation,
     Edge,
@@ -25,6 +26,8 @@ from tests.support.data_path import (
     chunk,
     delta,
     request,
+    said,
+    script,
     serving,
     until,
 )
@@ -44,39 +47,6 @@ OTHERWISE = [
 """The same answer in other deltas."""
 RESUME: dict[str, Any] = {"stream_recovery": "resume"}
 HOLD: dict[str, Any] = {"stream_recovery": "hold"}
-
-Act = Callable[[Conversation], Awaitable[None]]
-
-
-def script(*pieces: bytes, then: str = "end", pause_s: float = 0.0) -> Act:
-    """Send a stream in these pieces, one chunk each; then `end` it, `cut`, `reset` or `hang`."""
-
-    async def act(talk: Conversation) -> None:
-        await talk.send(STREAM_HEAD)
-        for piece in pieces:
-            await talk.send(chunk(piece), pause_s=pause_s)
-        if then == "end":
-            await talk.send(END)
-        elif then == "cut":
-            talk.close()
-        elif then == "reset":
-            await asyncio.sleep(0.05)
-            talk.reset()
-        else:
-            await talk.hang()
-
-    return act
-
-
-def said(body: bytes) -> str:
-    """The text of a chat stream, as a client reads it."""
-    text = []
-    for event in body.split(b"\n\n"):
-        for line in event.split(b"\n"):
-            if line.startswith(b"data: {"):
-                for choice in json.loads(line[6:]).get("choices", ()):
-                    text.append(choice["delta"].get("content") or "")
-    return "".join(text)
 
 
 def error_of(body: bytes) -> dict[str, Any]:

@@ -4,7 +4,6 @@ import asyncio
 import json
 import socket
 import time
-from collections.abc import Callable
 
 import psutil
 import pytest
@@ -23,34 +22,13 @@ from tests.support.data_path import (
     chunk,
     delta,
     request,
+    script,
     serving,
     until,
 )
 
 WORDS = [delta(role=True), *(delta(f" w{n}") for n in range(20))]
 WHOLE = b"".join(WORDS) + delta(finish="stop") + DONE
-
-
-def _script(
-    *pieces: bytes, pause_s: float = 0.0, then: str = "end"
-) -> Callable[[Conversation], asyncio.Future]:
-    """Send a stream in these pieces, one chunk each; then `end` it, `cut`, `reset` or `hang`."""
-
-    async def act(talk: Conversation) -> None:
-        await talk.send(STREAM_HEAD)
-        for piece in pieces:
-            await talk.send(chunk(piece), pause_s=pause_s)
-        if then == "end":
-            await talk.send(END)
-        elif then == "cut":
-            talk.close()
-        elif then == "reset":
-            await asyncio.sleep(0.05)
-            talk.reset()
-        else:
-            await talk.hang()
-
-    return act  # type: ignore[return-value]
 
 
 def _error_of(body: bytes) -> dict:
@@ -62,7 +40,7 @@ def _error_of(body: bytes) -> dict:
 
 async def test_a_stream_arrives_as_it_was_sent_and_while_it_is_sent() -> None:
     """Every byte, in order, each event long before the last."""
-    async with serving({"alpha": Target(_script(*WORDS, delta(finish="stop"), DONE, pause_s=0.02))}) as edge:
+    async with serving({"alpha": Target(script(*WORDS, delta(finish="stop"), DONE, pause_s=0.02))}) as edge:
         async with edge.client() as client:
             began = time.monotonic()
             client.write(request(STREAM))
@@ -81,7 +59,7 @@ async def test_a_stream_arrives_as_it_was_sent_and_while_it_is_sent() -> None:
 async def test_chunks_need_not_be_events(size: int) -> None:
     """However the target cuts its bytes, the client gets the same ones."""
     pieces = [WHOLE[at : at + size] for at in range(0, len(WHOLE), size)]
-    async with serving({"alpha": Target(_script(*pieces))}) as edge:
+    async with serving({"alpha": Target(script(*pieces))}) as edge:
         got = await edge.ask(STREAM)
     assert (got.body, got.clean) == (WHOLE, True)
 
@@ -91,7 +69,7 @@ async def test_other_line_ends_are_events_too(ends: bytes) -> None:
     """Server-sent events may end lines with CR LF or CR."""
     whole = WHOLE.replace(b"\n", ends)
     pieces = [whole[at : at + 11] for at in range(0, len(whole), 11)]
-    async with serving({"alpha": Target(_script(*pieces, b": end\n\n"))}) as edge:
+    async with serving({"alpha": Target(script(*pieces, b": end\n\n"))}) as edge:
         got = await edge.ask(STREAM)
     assert got.clean
     assert got.body.startswith(whole)
@@ -101,7 +79,7 @@ async def test_other_line_ends_are_events_too(ends: bytes) -> None:
 async def test_a_stream_that_stops_too_early_ends_with_an_error_and_without_a_clean_end(then: str) -> None:
     """Cut, reset, stalled, or ended properly but in the middle of the answer: never like a complete one."""
     sent = WORDS[:8]
-    async with serving({"alpha": Target(_script(*sent, then=then))}, World(timeouts={"idle_s": 0.3})) as edge:
+    async with serving({"alpha": Target(script(*sent, then=then))}, World(timeouts={"idle_s": 0.3})) as edge:
         got = await edge.ask(STREAM)
         assert not got.clean
         assert got.body.startswith(b"".join(sent))
@@ -123,7 +101,7 @@ async def test_a_stream_that_stops_too_early_ends_with_an_error_and_without_a_cl
 async def test_a_malformed_event_ends_the_stream_in_band(malformed: bytes) -> None:
     """What came before it is passed on, it and what follows are not."""
     async with serving(
-        {"alpha": Target(_script(b"".join(WORDS[:5]) + malformed + b"".join(WORDS[5:])))}
+        {"alpha": Target(script(b"".join(WORDS[:5]) + malformed + b"".join(WORDS[5:])))}
     ) as edge:
         got = await edge.ask(STREAM)
         assert not got.clean
@@ -135,7 +113,7 @@ async def test_a_malformed_event_ends_the_stream_in_band(malformed: bytes) -> No
 
 async def test_a_half_event_at_the_cut_is_not_passed_on() -> None:
     """The in-band error stands alone: no bytes of a torn event come before it."""
-    async with serving({"alpha": Target(_script(*WORDS[:3], WORDS[3][:20], then="cut"))}) as edge:
+    async with serving({"alpha": Target(script(*WORDS[:3], WORDS[3][:20], then="cut"))}) as edge:
         got = await edge.ask(STREAM)
     assert _error_of(got.body)
     assert got.body.startswith(b"".join(WORDS[:3]) + b'data: {"error"')
@@ -144,8 +122,8 @@ async def test_a_half_event_at_the_cut_is_not_passed_on() -> None:
 @pytest.mark.parametrize("then", ["cut", "reset", "end", "hang"])
 async def test_before_anything_of_substance_a_broken_stream_moves(then: str) -> None:
     """A role and a ping are no answer: until more has come, another target can still give it."""
-    bad = Target(_script(b": ping\n\n", delta(role=True), delta(""), then=then))
-    good = Target(_script(*WORDS, delta(finish="stop"), DONE))
+    bad = Target(script(b": ping\n\n", delta(role=True), delta(""), then=then))
+    good = Target(script(*WORDS, delta(finish="stop"), DONE))
     async with serving({"bad": bad, "good": good}, World(timeouts={"ttft_s": 0.3})) as edge:
         got = await edge.ask(STREAM)
     assert (got.status, got.body, got.clean) == (200, WHOLE, True)
@@ -155,12 +133,12 @@ async def test_before_anything_of_substance_a_broken_stream_moves(then: str) -> 
 async def test_an_error_event_before_the_answer_moves_and_one_in_it_is_passed_on() -> None:
     """In-band errors of the target itself: replaced while possible, else handed on, never followed by a clean end."""
     error = b'data: {"error":{"type":"overloaded_error","message":"busy"}}\n\n'
-    good = Target(_script(*WORDS, delta(finish="stop"), DONE))
-    async with serving({"bad": Target(_script(delta(role=True), error)), "good": good}) as edge:
+    good = Target(script(*WORDS, delta(finish="stop"), DONE))
+    async with serving({"bad": Target(script(delta(role=True), error)), "good": good}) as edge:
         got = await edge.ask(STREAM)
         assert (got.fields["x-leeward-target"], got.clean) == ("good", True)
         assert edge.metric("leeward_edge_attempts_total", target="bad", outcome="THROTTLED") == 1
-    async with serving({"bad": Target(_script(*WORDS[:4], error))}) as edge:
+    async with serving({"bad": Target(script(*WORDS[:4], error))}) as edge:
         got = await edge.ask(STREAM)
         assert not got.clean
         assert got.body == b"".join(WORDS[:4]) + error
@@ -171,7 +149,7 @@ async def test_a_complete_answer_without_done_is_finished_properly(then: str) ->
     """After the finish reason the end is awaited for 2 s at most, then the edge says [DONE] itself."""
     usage = b'data: {"choices":[],"usage":{"total_tokens":3}}\n\n'
     sent = b"".join(WORDS) + delta(finish="stop") + usage
-    async with serving({"alpha": Target(_script(sent, then=then))}) as edge:
+    async with serving({"alpha": Target(script(sent, then=then))}) as edge:
         began = time.monotonic()
         got = await edge.ask(STREAM)
         assert (got.body, got.clean) == (sent + DONE, True)
@@ -182,7 +160,7 @@ async def test_a_complete_answer_without_done_is_finished_properly(then: str) ->
 async def test_two_choices_are_finished_when_both_are() -> None:
     """With n=2, the end of one is not the end of the answer."""
     one = b'data: {"choices":[{"index":0,"delta":{"content":"a"},"finish_reason":"stop"}]}\n\n'
-    async with serving({"alpha": Target(_script(one, then="cut"))}) as edge:
+    async with serving({"alpha": Target(script(one, then="cut"))}) as edge:
         got = await edge.ask(b'{"model":"chat","stream":true,"n":2}')
     assert not got.clean
 
@@ -211,13 +189,13 @@ async def test_the_other_dialects_have_their_own_beginning_and_end(
 ) -> None:
     """Complete streams pass; cut before substance they move; cut after, they end with the dialect's error event."""
     world = World(dialect=dialect)
-    whole = Target(_script(*events))
+    whole = Target(script(*events))
     async with serving(
-        {"early": Target(_script(*events[: substance - 1], then="cut")), "good": whole}, world
+        {"early": Target(script(*events[: substance - 1], then="cut")), "good": whole}, world
     ) as edge:
         got = await edge.ask(STREAM, path=path)
         assert (got.body, got.clean, got.fields["x-leeward-target"]) == (b"".join(events), True, "good")
-    async with serving({"late": Target(_script(*events[:substance], then="cut"))}, world) as edge:
+    async with serving({"late": Target(script(*events[:substance], then="cut"))}, world) as edge:
         got = await edge.ask(STREAM, path=path)
         assert not got.clean
         assert got.body.startswith(b"".join(events[:substance]) + b"event: error\ndata: ")
@@ -227,7 +205,7 @@ async def test_the_other_dialects_have_their_own_beginning_and_end(
 async def test_an_anthropic_stream_without_message_stop_is_given_one() -> None:
     """After its stop reason an answer is complete; the missing last event is added."""
     async with serving(
-        {"alpha": Target(_script(*MESSAGES[:5], then="cut"))}, World(dialect="anthropic")
+        {"alpha": Target(script(*MESSAGES[:5], then="cut"))}, World(dialect="anthropic")
     ) as edge:
         got = await edge.ask(STREAM, path="/v1/messages")
     assert (got.body, got.clean) == (b"".join(MESSAGES), True)
@@ -335,8 +313,8 @@ async def test_a_slow_reader_holds_the_target_back_and_not_the_memory() -> None:
 
 async def test_streams_leave_nothing_behind() -> None:
     """Two hundred streams, a third cut, a third left by their clients: no connection, request or task remains."""
-    good = _script(*WORDS, delta(finish="stop"), DONE, pause_s=0.005)
-    bad = _script(*WORDS[:5], pause_s=0.005, then="reset")
+    good = script(*WORDS, delta(finish="stop"), DONE, pause_s=0.005)
+    bad = script(*WORDS[:5], pause_s=0.005, then="reset")
     turn = 0
 
     async def act(talk: Conversation) -> None:

@@ -3,7 +3,6 @@ here that they leave each other whole."""
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any
 
@@ -23,6 +22,8 @@ from tests.support.data_path import (
     chunk,
     delta,
     request,
+    said,
+    script,
     serving,
     until,
 )
@@ -71,19 +72,6 @@ GEMINI_CALL = b'{"contents":[{"role":"user","parts":[{"text":"hi"}]}]}'
 GEMINI_STREAM = "/v1beta/models/chat:streamGenerateContent?alt=sse"
 
 
-def script(*pieces: bytes, cut: bool = False) -> Callable[[Conversation], Awaitable[None]]:
-    async def act(talk: Conversation) -> None:
-        await talk.send(STREAM_HEAD)
-        for piece in pieces:
-            await talk.send(chunk(piece))
-        if cut:
-            talk.close()
-        else:
-            await talk.send(END)
-
-    return act
-
-
 def world(each: dict[str, Any] | None = None, **dialects: str) -> World:
     return World(
         route=ALL,
@@ -106,11 +94,6 @@ async def at_rest(edge: Edge) -> None:
     assert all(gate.under_way == 0 for gate in gateway.entrance.gates.values())
 
 
-def said(body: bytes) -> str:
-    events = [json.loads(line[6:]) for line in body.split(b"\n") if line.startswith(b"data: {")]
-    return "".join(c["delta"].get("content") or "" for event in events for c in event.get("choices", ()))
-
-
 def _gemini_texts(body: bytes) -> list[str]:
     events = [json.loads(line[6:]) for line in body.split(b"\n") if line.startswith(b"data: {")]
     return [part["text"] for event in events for part in event["candidates"][0]["content"].get("parts", ())]
@@ -118,7 +101,7 @@ def _gemini_texts(body: bytes) -> list[str]:
 
 async def test_a_cut_stream_is_resumed_on_a_target_of_another_dialect() -> None:
     """It repeats what the client has and brings the rest; its own usage is counted, and not told to who did not ask."""
-    targets = {"one": Target(script(*CHAT[:6], cut=True)), "two": Target(script(*MESSAGES, *STOP))}
+    targets = {"one": Target(script(*CHAT[:6], then="cut")), "two": Target(script(*MESSAGES, *STOP))}
     async with serving(
         targets, world({"two": {"dialect": "anthropic", "capabilities": ["prefill"]}})
     ) as edge:
@@ -135,7 +118,7 @@ async def test_a_cut_stream_is_resumed_on_a_target_of_another_dialect() -> None:
 
 async def test_a_translated_stream_that_is_cut_goes_on_at_the_next_target() -> None:
     """On its own dialect's, or past one that differs or answers with an error on a third."""
-    cut = script(*MESSAGES[:6], cut=True)
+    cut = script(*MESSAGES[:6], then="cut")
     targets = {"one": Target(cut), "two": Target(script(*CHAT))}
     async with serving(targets, world(one="anthropic")) as edge:
         got = await ask(edge)
@@ -174,7 +157,7 @@ async def test_clients_of_other_dialects_are_resumed_across_dialects_too(
 ) -> None:
     """Anthropic's and Responses clients, the first target Anthropic's: one beginning, one end, every word once."""
     whole = script(*CHAT) if second == "openai" else script(*MESSAGES, *STOP)
-    targets = {"one": Target(script(*MESSAGES[:6], cut=True)), "two": Target(whole)}
+    targets = {"one": Target(script(*MESSAGES[:6], then="cut")), "two": Target(whole)}
     async with serving(targets, world(one="anthropic", two=second)) as edge:
         got = await ask(edge, body, path=path)
         assert got.clean
@@ -188,7 +171,10 @@ async def test_clients_of_other_dialects_are_resumed_across_dialects_too(
 
 async def test_a_translated_stream_that_nobody_completes_ends_in_band() -> None:
     """Told, with no clean end, and nothing is stored of it."""
-    targets = {"one": Target(script(*MESSAGES[:6], cut=True)), "two": Target(script(*MESSAGES[:6], cut=True))}
+    targets = {
+        "one": Target(script(*MESSAGES[:6], then="cut")),
+        "two": Target(script(*MESSAGES[:6], then="cut")),
+    }
     async with serving(targets, world(one="anthropic", two="anthropic")) as edge:
         got = await ask(edge)
         assert not got.clean
@@ -199,7 +185,7 @@ async def test_a_translated_stream_that_nobody_completes_ends_in_band() -> None:
         await at_rest(edge)
 
 
-@pytest.mark.parametrize("cut", [script(*MESSAGES[:6], cut=True), script(*MESSAGES[:6], ERROR)])
+@pytest.mark.parametrize("cut", [script(*MESSAGES[:6], then="cut"), script(*MESSAGES[:6], ERROR)])
 async def test_a_translated_stream_is_held_until_it_is_whole(cut: Any) -> None:
     """`hold`: one that breaks moves unseen, however it breaks."""
     targets = {"one": Target(cut), "two": Target(script(*MESSAGES, *STOP))}
@@ -330,7 +316,7 @@ async def test_clients_that_leave_anywhere_leave_nothing_behind() -> None:
         await talk.send(END)
 
     targets = {
-        "one": Target(script(*CHAT[:5], cut=True)),
+        "one": Target(script(*CHAT[:5], then="cut")),
         "two": Target(slowly),
         "three": Target(script(*MESSAGES[:4])),
     }

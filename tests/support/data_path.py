@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import json
 import random
 import socket
 import ssl
@@ -104,6 +105,37 @@ class Conversation:
     async def hang(self) -> None:
         """Say nothing until the other side goes."""
         await self.reader.read()
+
+
+def script(*pieces: bytes, then: str = "end", pause_s: float = 0.0) -> Act:
+    """Send a stream in these pieces, one chunk each; then `end` it, `cut`, `reset` or `hang`."""
+
+    async def act(talk: Conversation) -> None:
+        await talk.send(STREAM_HEAD)
+        for piece in pieces:
+            await talk.send(chunk(piece), pause_s=pause_s)
+        if then == "end":
+            await talk.send(END)
+        elif then == "cut":
+            talk.close()
+        elif then == "reset":
+            await asyncio.sleep(0.05)
+            talk.reset()
+        else:
+            await talk.hang()
+
+    return act
+
+
+def said(body: bytes) -> str:
+    """The text of a chat stream, as a client reads it."""
+    text = []
+    for event in body.split(b"\n\n"):
+        for line in event.split(b"\n"):
+            if line.startswith(b"data: {"):
+                for choice in json.loads(line[6:]).get("choices", ()):
+                    text.append(choice["delta"].get("content") or "")
+    return "".join(text)
 
 
 class Target:

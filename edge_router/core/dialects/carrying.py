@@ -9,12 +9,11 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Final, Protocol
 
-import msgspec
-
+from edge_router.core.decoding import UNREADABLE
 from edge_router.core.dialects.neutral import Counted, Delta, Failure, Garbled
 from edge_router.core.endpoints import Kind
 from edge_router.core.promise import keeps
-from edge_router.core.relay import HOLD_BYTES, NOT_JSON, Events, Problem, Step, Verdict
+from edge_router.core.relay import NOT_JSON, Events, Problem, Step, Verdict
 from edge_router.core.sse import LINE_END, fields_of
 from edge_router.core.tokens import NONE, Tokens
 from shared.vocabulary.terms import Outcome
@@ -23,7 +22,7 @@ WHOLE_BYTES: Final = 8 * 1024 * 1024
 """An answer in one piece is translated whole, so it has to be held."""
 
 
-_NOT_PROMISED: Final = (Garbled, msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+_NOT_PROMISED: Final = (Garbled, *UNREADABLE)
 """What reading or writing a target's answer may raise; the last of what is nested without end."""
 
 
@@ -114,23 +113,10 @@ class CarriedEvents(Events):
         self.problem = self._fault(done)
         if self._garbled:
             self.problem = Problem(Outcome.GARBLED, "http_protocol_error", self._garbled)
-        if not self._passing:
-            if self.problem is not None and not reader.substance:
-                return Step(b"", Verdict.BROKEN)
-            self._held.append(content)
-            self._size += len(content)
-            if not reader.substance and self._size <= HOLD_BYTES:
-                return Step(b"", Verdict.HOLD)
-            content = b"".join(self._held)
-            self._held.clear()
-            self._passing = True
-        if self.problem is not None:
-            return Step(content, Verdict.BROKEN)
-        if done:
-            return Step(content + self._ending(), Verdict.COMPLETE)
-        if reader.ended:
-            content += self._ending()
-        return Step(content, Verdict.FINISHING if reader.finished or reader.ended else Verdict.PASS)
+        step = self._onward(content, done)
+        if step.verdict is Verdict.FINISHING and reader.ended:
+            return Step(step.content + self._ending(), Verdict.FINISHING)
+        return step
 
     def _carried(self, events: bytes) -> bytes:
         said: list[bytes] = []

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import msgspec
 
+from edge_router.core.decoding import UNREADABLE
 from edge_router.core.dialects.neutral import Failure
 
 
@@ -87,7 +88,7 @@ def read_failure(body: bytes) -> Failure | None:
     """The error that `body` tells, in any of the envelopes; None where it tells none."""
     try:
         told = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
         return None
     if isinstance(told, list) and told:
         told = told[0]  # Gemini, streamed without server-sent events
